@@ -1,0 +1,1 @@
+//! The port to where a repository's files lie.

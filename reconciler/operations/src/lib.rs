@@ -1,0 +1,3 @@
+//! What a person asks for, one file a verb, over the runtime and the ports.
+//!
+//! Must not contain: argument parsing, HTTP, printing.

@@ -1,0 +1,3 @@
+//! A fast, embeddable engine for the restic repository format.
+//!
+//! Must not contain: policy, knowledge of applications, an async runtime.

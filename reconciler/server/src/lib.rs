@@ -1,0 +1,3 @@
+//! The HTTP face: health, readiness, metrics.
+//!
+//! Must not contain: decisions.

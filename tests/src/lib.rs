@@ -1,0 +1,1 @@
+//! Tools shared by the end-to-end tests.
