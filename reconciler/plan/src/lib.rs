@@ -1,3 +1,4 @@
-//! The pure planner: graph, slots, retention, comparison, plan, checks, what-if, and reasons for everything.
+//! The pure planner: graph, slots, retention, comparison, plan, checks, what-if, and reasons for
+//! everything.
 //!
 //! Must not contain: async, I/O, clocks, iteration in hash order.
