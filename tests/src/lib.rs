@@ -8,4 +8,4 @@ pub mod postgres;
 mod tools;
 
 pub use ledger::{LEDGER_VARIABLE, ledger};
-pub use tools::{Tool, git, restic};
+pub use tools::{Tool, git, restic, sqlite};

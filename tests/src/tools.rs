@@ -49,6 +49,20 @@ pub fn git() -> Tool {
     Tool { path, version }
 }
 
+/// SQLite's own shell, to look at databases with other eyes than the product's.
+///
+/// # Panics
+///
+/// When it is not there.
+pub fn sqlite() -> Tool {
+    let path = PathBuf::from("sqlite3");
+    let said = version_of(&path, "--version");
+    // "3.40.1 2022-12-28 14:03:47 df5c253c…"
+    let version = said.split(' ').next().unwrap_or(&said).to_owned();
+    ledger("SQLite", &version);
+    Tool { path, version }
+}
+
 fn version_of(program: &Path, argument: &str) -> String {
     let said = Command::new(program).arg(argument).output().unwrap_or_else(|error| {
         panic!("{} is needed by this test: {error}; tests/run gets it", program.display())
@@ -75,7 +89,7 @@ fn pinned_restic() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{git, pinned_restic, restic};
+    use super::{git, pinned_restic, restic, sqlite};
 
     #[test]
     fn restic_is_the_pinned_one() {
@@ -85,7 +99,10 @@ mod tests {
     }
 
     #[test]
-    fn git_says_its_version() {
-        assert!(git().version.starts_with(|c: char| c.is_ascii_digit()));
+    fn each_program_says_its_version() {
+        for tool in [git(), sqlite(), restic()] {
+            let parts: Vec<&str> = tool.version.split('.').collect();
+            assert!(parts.len() >= 2 && parts[0].parse::<u32>().is_ok(), "{tool:?}");
+        }
     }
 }

@@ -50,7 +50,7 @@ const NO_ASYNC: Ban = Ban {
     mend: "deciding waits for nothing; ask before, and hand the answer in",
 };
 const NO_HASH_ORDER: Ban = Ban {
-    crates: PURE,
+    crates: &["model", "plan"],
     patterns: &["HashMap", "HashSet"],
     mend: "use `BTreeMap` or `BTreeSet`, whose order is the same in every run",
 };
