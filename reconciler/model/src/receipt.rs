@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use crate::digest::Digest;
 use crate::id::{Address, CommitId, Name, PlanId, SnapshotId};
 
-/// Version of [`Receipt`] and [`Control`]. A newer one is read as far as it can be, never rewritten.
+/// Version of [`Receipt`] and [`Control`]. A newer one is read as far as it can be, never
+/// rewritten.
 pub const RECEIPT_VERSION: u32 = 1;
 
 /// Failed items that a receipt names; beyond it only the count grows.
