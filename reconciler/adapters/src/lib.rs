@@ -11,3 +11,4 @@ pub mod fault;
 pub mod secrets;
 pub mod source;
 pub mod state;
+pub mod transport;
