@@ -5,7 +5,7 @@
 use model::agent::Agent;
 use model::desired::Resource;
 use model::error::PortError;
-use model::id::{Address, Name, SnapshotId, TargetRef};
+use model::id::{Name, SnapshotId, TargetRef};
 use model::journal::Body;
 use model::observed::{Deed, Observation, RecoveryPhase, RecoveryRecord, RepositoryObservation};
 use model::plan::{Action, Over, Step};
