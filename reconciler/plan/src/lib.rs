@@ -8,7 +8,9 @@
 //! Must not contain: async, I/O, clocks, iteration in hash order.
 
 mod alarms;
+pub mod check;
 mod condition;
+pub mod explain;
 mod gates;
 pub mod graph;
 mod outcome;
@@ -18,8 +20,12 @@ pub mod render;
 pub mod retention;
 pub mod slots;
 pub mod status;
+#[cfg(test)]
+mod testing;
 mod view;
 
+pub use check::check;
+pub use explain::explain;
 pub use gates::gates;
 pub use outcome::Outcome;
 pub use planner::{plan, plan_only};

@@ -7,6 +7,8 @@ pub(crate) mod ids;
 mod recovery;
 mod repositories;
 mod selection;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use backups::newest_served;
 pub(crate) use recovery::describe;
@@ -274,7 +276,7 @@ struct Destructive<'a> {
     policy: Option<Digest>,
 }
 
-fn destructive_digest(desired: &Desired, steps: &[Step]) -> Option<Digest> {
+pub(crate) fn destructive_digest(desired: &Desired, steps: &[Step]) -> Option<Digest> {
     let mut parts: Vec<Destructive<'_>> = steps
         .iter()
         .filter(|step| step.class == Class::Destructive)
