@@ -67,7 +67,7 @@ const NO_PRINTING: Ban = Ban {
         "server",
         "testkit",
     ],
-    patterns: &["println!", "eprintln!", "print!", "eprint!", "stdout()", "stderr()"],
+    patterns: &["println!", "eprintln!", "print!", "eprint!", "io::stdout", "io::stderr"],
     mend: "return the value, or send an event; only `cli` prints",
 };
 
