@@ -13,4 +13,5 @@ pub mod target;
 pub mod walk;
 
 pub use source::LocalSource;
+pub use target::LocalTarget;
 

@@ -93,7 +93,7 @@ struct Walker<'a> {
 }
 
 /// The root of the snapshot, which has a name and metadata in no tree.
-fn top() -> Entry {
+pub(crate) fn top() -> Entry {
     Entry {
         name: Vec::new(),
         kind: EntryKind::Directory,
@@ -274,7 +274,7 @@ fn open_dir(at: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
     }
 }
 
-fn list(fd: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
+pub(crate) fn list(fd: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
     let mut buffer = [const { MaybeUninit::uninit() }; 32 << 10];
     let mut names = Vec::new();
     let mut entries = RawDir::new(fd, &mut buffer);
