@@ -180,7 +180,7 @@ fn name_files(
     let trees = TreeCache::new(store, index)?;
     let mut wanted: HashMap<Id, Vec<usize>> = HashMap::new();
     for (at, fault) in faults.iter().enumerate().filter(|(_, f)| f.needed_by.is_none()) {
-        for blob in fault.blob {
+        if let Some(blob) = fault.blob {
             wanted.entry(blob).or_default().push(at);
         }
     }

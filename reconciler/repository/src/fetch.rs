@@ -46,8 +46,9 @@ impl Scratch {
 
 /// What came of one blob.
 pub(crate) enum Fetched<'f> {
-    /// Its plain bytes, checked, and its sealed ones.
-    Blob { plain: &'f [u8], sealed: &'f [u8] },
+    /// Its plain bytes, checked, and the bytes as they were packed: compressed or not, without seal.
+    /// The latter are empty when the blob came from another place than the one asked for.
+    Blob { plain: &'f [u8], packed: &'f [u8] },
     /// It is damaged or gone wherever it lies.
     Lost(&'f PortError),
 }
@@ -175,17 +176,16 @@ fn fetch_span<T>(
                     return Err(e);
                 }
                 match elsewhere(store, index, want, scratch)? {
-                    true => each(want, Fetched::Blob { plain: &scratch.plain, sealed: &[] }, thread)?,
+                    true => each(want, Fetched::Blob { plain: &scratch.plain, packed: &[] }, thread)?,
                     false => each(want, Fetched::Lost(&e), thread)?,
                 }
                 continue;
             }
             last = Some(place);
         }
-        let at = (want.blob.offset - begin) as usize;
-        let sealed =
-            if whole { &scratch.read[at..at + want.blob.length as usize] } else { &[][..] };
-        each(want, Fetched::Blob { plain: &scratch.plain, sealed }, thread)?;
+        // Opening worked in place: between nonce and MAC lie the packed bytes.
+        let packed = if whole { &scratch.copy[16..scratch.copy.len() - 16] } else { &[][..] };
+        each(want, Fetched::Blob { plain: &scratch.plain, packed }, thread)?;
     }
     Ok(())
 }
