@@ -7,6 +7,7 @@
 //! Must not contain: decisions; imports of `plan` or `runtime`.
 
 pub mod clock;
+pub mod engine;
 pub mod fault;
 pub mod secrets;
 pub mod source;

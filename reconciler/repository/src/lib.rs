@@ -30,7 +30,9 @@ mod tar;
 mod treecache;
 mod used;
 
-pub use backup::{BackupOptions, BackupReport, BackupSummary, Finishing, Stream};
+pub use backup::{
+    BackupOptions, BackupReport, BackupSummary, Finishing, Stream, StreamDigest, content_digest,
+};
 pub use check::{CheckOptions, CheckReport, Depth, Fault};
 pub use copy::CopyReport;
 pub use forget::Rewrite;
