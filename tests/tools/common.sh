@@ -1,5 +1,6 @@
 # What tests/run and .ci/run share: how they speak, where they build, how they fetch.
-# shellcheck shell=bash
+# Whoever reads this in has set `self` to the name by which a person called it.
+# shellcheck shell=bash disable=SC2154
 
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/mainstay-tests"
 
