@@ -4,6 +4,7 @@
 //! know any crate of the product, so that every one of them may use it in its tests.
 
 mod ledger;
+pub mod mainstay;
 pub mod postgres;
 mod tools;
 

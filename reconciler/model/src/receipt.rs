@@ -81,6 +81,9 @@ pub struct Receipt {
     pub commit: CommitId,
     /// The plan.
     pub plan: PlanId,
+    /// The state that the writer had: epochs are compared only within one.
+    #[serde(default)]
+    pub writer: String,
     /// The epoch of the writer.
     pub epoch: u64,
     /// The version of Mainstay.
@@ -117,6 +120,9 @@ pub struct Evidence {
 pub struct Control {
     /// [`RECEIPT_VERSION`].
     pub version: u32,
+    /// The state that the writer had: epochs are compared only within one.
+    #[serde(default)]
+    pub writer: String,
     /// The epoch of the writer.
     pub epoch: u64,
     /// When it was written.

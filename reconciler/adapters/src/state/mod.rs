@@ -1,0 +1,14 @@
+//! Our own memory behind the port: one folder with a SQLite database, a journal and a lock; and one
+//! in memory for tests. Both pass [`conformance`]. Everything here may be lost without harm.
+
+pub mod conformance;
+mod database;
+mod folder;
+mod journal;
+mod lock;
+mod memory;
+#[cfg(test)]
+mod tests;
+
+pub use folder::Folder;
+pub use memory::Memory;

@@ -1,0 +1,1 @@
+//! Each test breaks one promise of a good plan, and only that one is reported.

@@ -1,0 +1,3 @@
+//! Tests of the planner: one per rule of `docs/semantics.md`.
+
+mod backups;
