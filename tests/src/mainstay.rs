@@ -214,7 +214,8 @@ spec:
     /// Runs git in the config repository.
     #[track_caller]
     pub fn git(&self, words: &[&str]) -> String {
-        let output = Command::new("git")
+        let output = crate::git()
+            .command()
             .args(words)
             .current_dir(self.path("config"))
             .env("HOME", self.path("home"))

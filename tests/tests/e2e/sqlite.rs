@@ -8,6 +8,7 @@ use mainstay_tests::mainstay::World;
 use rusqlite::Connection;
 
 fn with_database() -> World {
+    mainstay_tests::ledger("SQLite", rusqlite::version());
     let world = World::with_folder();
     let path = world.path("data/orders.db");
     let connection = Connection::open(&path).unwrap();
