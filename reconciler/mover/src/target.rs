@@ -489,7 +489,9 @@ impl TargetMover for LocalTarget {
     }
 
     fn set_metadata(&self, path: &[u8], entry: &Entry) -> Result<Vec<Problem>, PortError> {
-        check(path)?;
+        if !path.is_empty() {
+            check(path)?;
+        }
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
         let fd = open_beneath(self.root.as_fd(), path, flags, Mode::empty())
             .map_err(|e| error(path, "open", e))?;

@@ -57,8 +57,13 @@ impl Alarm {
             matches!(step.action, Action::Restore { recovery: None, .. } | Action::Adopt { .. });
         match self.kind {
             Kind::Git => removes || by_policy || step.class == Class::Destructive,
-            // A forgotten repository must not be made anew where it was.
-            Kind::Memory => removes || by_policy || matches!(step.action, Action::Init { .. }),
+            // A forgotten repository must not be made anew where it was. Bringing back what is gone
+            // harms nothing, whatever we forgot.
+            Kind::Memory => {
+                removes
+                    || (by_policy && step.class == Class::Destructive)
+                    || matches!(step.action, Action::Init { .. } | Action::Adopt { .. })
+            }
             Kind::Clock => removes,
             Kind::MassLoss => removes || by_policy,
         }
@@ -115,11 +120,12 @@ fn git(view: &View<'_>) -> Vec<Alarm> {
     found
 }
 
-/// Epochs that receipts and control records carry.
-fn epochs<'v>(view: &'v View<'_>) -> impl Iterator<Item = u64> + 'v {
+/// Writers and epochs that receipts and control records carry.
+fn epochs<'v>(view: &'v View<'_>) -> impl Iterator<Item = (&'v str, u64)> + 'v {
     let receipts = view.repositories.keys().flat_map(|name| snapshots(view, name));
-    let points = receipts.filter_map(|info| info.receipt.as_ref()).map(|receipt| receipt.epoch);
-    points.chain(view.controls.iter().map(|control| control.epoch))
+    let receipts = receipts.filter_map(|info| info.receipt.as_ref());
+    let points = receipts.map(|receipt| (receipt.writer.as_str(), receipt.epoch));
+    points.chain(view.controls.iter().map(|c| (c.writer.as_str(), c.epoch)))
 }
 
 fn snapshots<'v>(
@@ -139,8 +145,11 @@ fn snapshots<'v>(
 fn memory(view: &View<'_>) -> Option<Alarm> {
     let memory = &view.observed.memory;
     // What this very writer wrote since it started carries its own epoch and is no surprise.
-    let foreign = epochs(view).filter(|e| memory.epoch == 0 || *e != memory.epoch).max()?;
+    let not_now = |(writer, epoch): (&str, u64)| {
+        (memory.epoch == 0 || epoch != memory.epoch || writer != memory.writer).then_some(epoch)
+    };
     if !memory.known {
+        let foreign = epochs(view).filter_map(not_now).max()?;
         return Some(Alarm {
             kind: Kind::Memory,
             accept: format!("memory:{foreign}"),
@@ -149,12 +158,14 @@ fn memory(view: &View<'_>) -> Option<Alarm> {
             ),
         });
     }
+    // Another state may share a repository with ours; its epochs say nothing of ours.
+    let ours = epochs(view).filter(|(writer, _)| *writer == memory.writer);
+    let foreign = ours.filter_map(not_now).max()?;
     (foreign > memory.epoch_before).then(|| Alarm {
         kind: Kind::Memory,
         accept: format!("epoch:{foreign}"),
         detail: format!(
-            "our state carries epoch {}, and repositories hold epoch {foreign}: the state went back, \
-             or another writer uses them",
+            "our state carries epoch {}, and repositories hold its epoch {foreign}: it went back",
             memory.epoch_before
         ),
     })

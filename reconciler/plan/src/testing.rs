@@ -339,6 +339,7 @@ impl World {
             template_digest: Digest("t".to_owned()),
             commit: CommitId::from("c0ffee"),
             plan: PlanId::from("p"),
+            writer: String::new(),
             epoch: 6,
             mainstay: "0.1.0".to_owned(),
         };
@@ -375,7 +376,7 @@ impl World {
         if let Some(RepositoryObservation::Known { controls, .. }) =
             self.observed.repositories.get_mut(&name(repository))
         {
-            controls.push(Control { version: RECEIPT_VERSION, epoch: 6, at: when, body });
+            controls.push(Control { version: RECEIPT_VERSION, writer: String::new(), epoch: 6, at: when, body });
         }
         self
     }

@@ -172,13 +172,6 @@ fn find(entries: &[Entry], id: &Id) -> Option<usize> {
 }
 
 impl Index {
-    /// Loads all index files, several at once.
-    pub(crate) fn load(store: &Store, cancel: &Cancel) -> Result<Self, PortError> {
-        let files: Vec<Id> =
-            store.list(FileKind::Index)?.into_iter().map(|(id, _)| id).collect();
-        Self::default().with_files(store, &files, cancel)
-    }
-
     /// Returns this index brought up to the files that are stored at this moment.
     pub(crate) fn refreshed(&self, store: &Store, cancel: &Cancel) -> Result<Self, PortError> {
         let stored: Vec<Id> =

@@ -12,7 +12,6 @@ use model::error::{ErrorClass, PortError};
 use model::ports::storage::{ALREADY_EXISTS, FileKind};
 
 use crate::codec::Codec;
-use crate::crypto::OVERHEAD_BYTES;
 use crate::format::pack::{self, BlobKind, PackedBlob};
 use crate::id::Id;
 use crate::index::{self, Index, PackBlobs};
@@ -144,11 +143,7 @@ impl Sealer {
             None => false,
         };
         if !same {
-            return Err(PortError::terminal(
-                "MemoryCorruption",
-                format!("sealed blob {id} does not open to what was sealed"),
-            )
-            .with_hint("check this machine's memory"));
+            return Err(corrupted(id));
         }
         Self::append(pack, self.kind, id, offset, uncompressed)
     }
@@ -260,12 +255,6 @@ impl<'a> Session<'a> {
         lock(&self.claimed[(id.0[31] as usize) % SHARDS]).insert((kind, *id))
     }
 
-    /// Returns whether a blob is stored or about to be.
-    pub fn knows(&self, kind: BlobKind, id: &Id) -> bool {
-        self.index.has(kind, id)
-            || lock(&self.claimed[(id.0[31] as usize) % SHARDS]).contains(&(kind, *id))
-    }
-
     /// Writes a claimed blob.
     pub fn put(&self, sealer: &mut Sealer, id: &Id, plain: &[u8]) -> Result<(), PortError> {
         self.check()?;
@@ -275,14 +264,31 @@ impl<'a> Session<'a> {
         self.keep_or_finish(sealer, pack)
     }
 
-    /// Writes a claimed blob that is sealed with this repository's key already.
-    pub fn put_sealed(&self, sealer: &mut Sealer, blob: &PackedBlob, sealed: &[u8]) -> Result<(), PortError> {
+    /// Writes a claimed blob whose packed bytes (compressed or not) are known, as they are.
+    pub fn put_packed(
+        &self,
+        sealer: &mut Sealer,
+        blob: &PackedBlob,
+        plain: &[u8],
+        packed: &[u8],
+    ) -> Result<(), PortError> {
+        // Version 1 knows no compression, and what was never compressed gains by it.
+        let as_is = !packed.is_empty() && (blob.uncompressed != 0) == (self.store.version >= 2);
+        if !as_is {
+            return self.put(sealer, &blob.id, plain);
+        }
         self.check()?;
         let mut pack = sealer.pack.take().unwrap_or_else(|| self.open_pack());
         let offset = pack.data.len();
-        pack.data.extend_from_slice(sealed);
+        self.store.cipher.seal(packed, &mut pack.data)?;
+        sealer.check.clear();
+        sealer.check.extend_from_slice(&pack.data[offset..]);
+        let same = self.store.cipher.open(&mut sealer.check)?.is_some_and(|o| *o == *packed);
+        if !same {
+            return Err(corrupted(&blob.id));
+        }
         Sealer::append(&mut pack, blob.kind, &blob.id, offset, blob.uncompressed)?;
-        self.count(blob.kind, blob.plain_length() as usize);
+        self.count(blob.kind, plain.len());
         self.keep_or_finish(sealer, pack)
     }
 
@@ -433,7 +439,10 @@ impl Drop for Ending<'_, '_> {
     }
 }
 
-/// Returns the overhead in bytes that a blob has in a pack and its header, for estimates.
-pub(crate) const fn blob_overhead() -> u64 {
-    (OVERHEAD_BYTES + 41) as u64
+fn corrupted(id: &Id) -> PortError {
+    PortError::terminal(
+        "MemoryCorruption",
+        format!("sealed blob {id} does not open to what was sealed"),
+    )
+    .with_hint("check this machine's memory")
 }

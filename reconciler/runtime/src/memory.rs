@@ -66,6 +66,8 @@ pub mod meta {
     pub const EPOCH_SUSPECT: &str = "epoch-suspect";
     /// The id of this state.
     pub const WRITER_ID: &str = "writer-id";
+    /// The epoch that holds.
+    pub const EPOCH: &str = "epoch";
     /// The newest instant ever seen.
     pub const NEWEST_INSTANT: &str = "newest-instant";
 }
@@ -84,14 +86,15 @@ pub struct Applied {
 pub async fn load(state: &dyn State, epochs: (u64, u64)) -> Result<Memory, PortError> {
     let metas = state.list(kind::META).await?;
     let applied: Option<Applied> = metas.get(meta::LAST_APPLIED).and_then(decode);
+    let epoch: Option<u64> = metas.get(meta::EPOCH).and_then(decode);
     let suspect: Option<u64> = metas.get(meta::EPOCH_SUSPECT).and_then(decode);
     let known = metas.contains_key(meta::KNOWN) && !metas.contains_key(meta::LOST);
     let by_key = |map: BTreeMap<String, Vec<u8>>| map.into_keys().collect::<BTreeSet<_>>();
     Ok(Memory {
         known,
         writer: metas.get(meta::WRITER_ID).and_then(decode).unwrap_or_default(),
-        epoch: epochs.0,
-        epoch_before: suspect.unwrap_or(epochs.1),
+        epoch: epoch.unwrap_or(epochs.0),
+        epoch_before: suspect.or(if epochs.0 == 0 { epoch } else { None }).unwrap_or(epochs.1),
         last_applied: applied.as_ref().map(|a| a.commit.clone()),
         last_documents: applied.map(|a| a.documents),
         ancestry: model::observed::Ancestry::First,

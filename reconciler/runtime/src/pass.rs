@@ -221,7 +221,9 @@ async fn judge_memory(
         return Ok(());
     }
     if memory.epoch <= highest {
-        observed.memory.epoch = world.state.raise_epoch(highest + 1).await?;
+        let raised = world.state.raise_epoch(highest + 1).await?;
+        observed.memory.epoch = raised;
+        changes.push(memory::set(kind::META, meta::EPOCH, &raised)?);
     }
     for (name, seen) in &observed.repositories {
         if let RepositoryObservation::Known { id, .. } = seen

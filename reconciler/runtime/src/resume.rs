@@ -27,6 +27,8 @@ pub async fn begin_writing(world: &World, owner: &Owner) -> Result<Box<dyn Lease
         let id = Digest::of("writer", owner).short().to_owned();
         world.state.write(&[memory::set(kind::META, meta::WRITER_ID, &id)?]).await?;
     }
+    let epoch = memory::set(kind::META, meta::EPOCH, &lease.epoch())?;
+    world.state.write(&[epoch]).await?;
     let who = format!("{} on {} (process {})", owner.command, owner.host, owner.pid);
     journal(world, lease.epoch(), Body::Started { owner: who }).await?;
     for (step, action) in open_intents(world).await? {

@@ -4,6 +4,7 @@ use model::cancel::Cancel;
 use model::journal::{Body, Outcome};
 use operations::history::history;
 use operations::status::look;
+use plan::explain::Subject;
 use runtime::Unobserved;
 
 use crate::args::{ExplainArgs, Global};
@@ -20,8 +21,12 @@ pub async fn run(global: &Global, args: &ExplainArgs, ui: &Ui) -> Result<Exit, C
     let wired = wire(global)?;
     let none = std::collections::BTreeSet::new();
     let pass = look(&wired.world, None, none, &Unobserved, &Cancel::default()).await?;
-    let mut lines =
-        plan::explain(&pass.desired, &pass.observed, &pass.plan, pass.plan.at, &args.subject);
+    let subject = Subject::parse(&args.subject, &pass.plan);
+    let explained =
+        plan::explain(&pass.desired, &pass.observed, &pass.plan, pass.plan.at, &subject);
+    let mut lines: Vec<String> = explained
+        .map(|lines| lines.to_plain().lines().map(str::to_owned).collect())
+        .unwrap_or_default();
     for record in history(&wired.world, None, RECORDS_MAX).await? {
         if let Body::StepEnded { step, outcome, .. } = &record.body
             && (step.as_str() == args.subject || made(outcome, &args.subject))

@@ -299,7 +299,7 @@ pub trait TargetMover: Send + Sync {
     /// Gives a restored file a further name.
     fn hard_link(&self, existing: &[u8], path: &[u8]) -> Result<(), PortError>;
 
-    /// Sets owner, mode, extended attributes and times.
+    /// Sets owner, mode, extended attributes and times; of the target itself when the path is empty.
     fn set_metadata(&self, path: &[u8], entry: &Entry) -> Result<Vec<Problem>, PortError>;
 
     /// Returns the names in a directory.
