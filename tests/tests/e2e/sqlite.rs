@@ -33,7 +33,9 @@ fn with_database() -> World {
 fn add(path: &Path, count: u32) {
     let connection = Connection::open(path).unwrap();
     for n in 0..count {
-        connection.execute("INSERT INTO orders (what) VALUES (?1)", [format!("order {n}")]).unwrap();
+        connection
+            .execute("INSERT INTO orders (what) VALUES (?1)", [format!("order {n}")])
+            .unwrap();
     }
 }
 
