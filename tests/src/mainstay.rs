@@ -16,7 +16,8 @@ pub fn binary() -> &'static Path {
     BINARY.get_or_init(|| {
         let test = std::env::current_exe().expect("a test knows its own path");
         // target/PROFILE/deps/test-123 → target/PROFILE
-        let folder = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
+        let folder =
+            test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
         let target = folder.parent().expect("profiles lie in the target folder");
         let top = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
         let mut build = Command::new(env!("CARGO"));
@@ -214,7 +215,8 @@ spec:
     /// Runs git in the config repository.
     #[track_caller]
     pub fn git(&self, words: &[&str]) -> String {
-        let output = Command::new("git")
+        let output = crate::git()
+            .command()
             .args(words)
             .current_dir(self.path("config"))
             .env("HOME", self.path("home"))
@@ -388,7 +390,8 @@ impl Running {
 
     /// Sends a signal by name: `TERM`, `KILL`, `INT`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        let status =
+            Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
         assert!(status.expect("kill can be run").success());
     }
 

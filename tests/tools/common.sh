@@ -1,5 +1,6 @@
 # What tests/run and .ci/run share: how they speak, where they build, how they fetch.
-# shellcheck shell=bash
+# Whoever reads this in has set `self` to the name by which a person called it.
+# shellcheck shell=bash disable=SC2154
 
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/mainstay-tests"
 
@@ -16,6 +17,16 @@ die() {
 }
 
 have() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
+
+# Runs a command that has much to say; what it said is shown if it fails.
+quietly() {
+    local log status=0
+    log=$(mktemp)
+    "$@" >"$log" 2>&1 || status=$?
+    [ "$status" = 0 ] || cat "$log" >&2
+    rm -f "$log"
+    return "$status"
+}
 
 # Seconds as a person says them.
 duration() {
@@ -40,7 +51,7 @@ need_cargo_tool() {
     if [ ! -x "$folder/bin/$name" ]; then
         say "Building $name $version into $folder (once, some minutes)"
         # Unoptimised: it reads one workspace, and builds in a third of the time.
-        CARGO_TARGET_DIR="$cache/build" cargo install --quiet --locked --debug \
+        quietly env CARGO_TARGET_DIR="$cache/build" cargo install --locked --debug \
             --root "$folder" "$name@$version" || {
             note "$name $version could not be built. It comes from crates.io: is it reachable?"
             return 1

@@ -51,10 +51,8 @@ fn a_restore_killed_anywhere_is_done_once() {
             let name = format!("data/uploads/file-{n:02}.txt");
             assert_eq!(world.read(&name), format!("content of {n}\n"));
         }
-        let names: Vec<_> = fs::read_dir(world.path("data"))
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
+        let names: Vec<_> =
+            fs::read_dir(world.path("data")).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["uploads"], "nothing is left beside it");
         assert_eq!(world.condition("shop/uploads"), "healthy");
     });

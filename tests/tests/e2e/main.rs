@@ -1,5 +1,7 @@
 //! End-to-end: the real binary on real git, real files, real databases, with restic as the judge.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, helpers included")]
+
 mod crash;
 mod daemon;
 mod documents;

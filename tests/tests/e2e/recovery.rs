@@ -114,7 +114,7 @@ fn an_unreadable_file_makes_the_run_partial_by_name() {
     use std::os::unix::fs::PermissionsExt;
     let world = World::with_folder();
     let file = world.path("data/uploads/file-05.txt");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o0)).unwrap();
     // Root reads everything, so another user runs this one.
     let nobody = ["65534", "65534"];
     let status = std::process::Command::new("chown")

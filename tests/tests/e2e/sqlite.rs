@@ -8,6 +8,7 @@ use mainstay_tests::mainstay::World;
 use rusqlite::Connection;
 
 fn with_database() -> World {
+    mainstay_tests::ledger("SQLite", rusqlite::version());
     let world = World::with_folder();
     let path = world.path("data/orders.db");
     let connection = Connection::open(&path).unwrap();
@@ -32,7 +33,9 @@ fn with_database() -> World {
 fn add(path: &Path, count: u32) {
     let connection = Connection::open(path).unwrap();
     for n in 0..count {
-        connection.execute("INSERT INTO orders (what) VALUES (?1)", [format!("order {n}")]).unwrap();
+        connection
+            .execute("INSERT INTO orders (what) VALUES (?1)", [format!("order {n}")])
+            .unwrap();
     }
 }
 
