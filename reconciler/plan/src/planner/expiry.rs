@@ -8,6 +8,7 @@ use model::plan::{Action, Class, Condition, Estimate, Precondition, RetentionVer
 
 use super::recovery::describe;
 use super::{Draft, ids};
+use crate::render::points;
 use crate::retention::{Candidate, Standing, Verdict, judge};
 use crate::slots::Calendar;
 use crate::view::PointRef;
@@ -83,7 +84,7 @@ fn resource_in(draft: &mut Draft<'_, '_>, address: &Address, repository: &Name) 
     removable.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
     let removable: Vec<SnapshotId> = removable.into_iter().map(|v| v.id).collect();
     if let Some((code, reason)) = refusal(draft, address, repository, suspicious, &removable) {
-        let reason = format!("{} points could go, but {reason}", removable.len());
+        let reason = format!("{} could go, but {reason}", points(removable.len()));
         draft.defer(ids::expire(address, repository), code, reason);
         return;
     }
@@ -232,11 +233,7 @@ fn add(
             snapshots: removable.clone(),
         },
         class: Class::Mutating,
-        reasons: vec![format!(
-            "{} points are beyond retention {}",
-            removable.len(),
-            names.join(", ")
-        )],
+        reasons: vec![format!("{} beyond retention {}", points(removable.len()), names.join(", "))],
         preconditions: vec![
             draft.repository_is(repository),
             Precondition::SnapshotsExist { repository: repository.clone(), snapshots: removable },
