@@ -182,11 +182,13 @@ pub fn judge(
     }
     mark_floor(policy, &good, &mut marks);
     let newest_good = good.first().map(|c| (c.time, c.id));
+    // Both lists hold the good points in the same order, one of them backwards.
+    let mut marks = good.iter().zip(&marks).rev().peekable();
     series
         .into_iter()
         .map(|candidate| {
-            let mark = good.iter().position(|g| std::ptr::eq(*g, candidate)).map(|i| &marks[i]);
-            verdict(candidate, mark, newest_good, now)
+            let mark = marks.next_if(|(good, _)| std::ptr::eq(**good, candidate));
+            verdict(candidate, mark.map(|(_, mark)| mark), newest_good, now)
         })
         .collect()
 }

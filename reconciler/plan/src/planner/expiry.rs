@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::desired::{Backup, Retention};
-use model::id::{Address, Name, SnapshotId};
+use model::id::{Address, Name, SnapshotId, StepId};
 use model::plan::{Action, Class, Condition, Estimate, Precondition, RetentionVerdict, Step};
 
 use super::recovery::describe;
@@ -214,15 +214,14 @@ fn add(
         }
     }
     // What replaces the old is written and proven before the old goes.
-    let needs = draft
-        .steps
-        .values()
-        .filter(|step| {
-            step.action.resource() == Some(address)
-                && step.action.repository() == Some(repository)
-                && matches!(step.action, Action::Backup { .. } | Action::Verify { .. })
+    let needs = ["backup", "verify"]
+        .into_iter()
+        .map(|verb| StepId(format!("{verb}/{address}/{repository}")))
+        .flat_map(|first| {
+            draft.steps.range(first.clone()..).take_while(move |(id, _)| id.0.starts_with(&first.0))
         })
-        .map(|step| step.id.clone())
+        .filter(|(_, step)| step.action.repository() == Some(repository))
+        .map(|(id, _)| id.clone())
         .collect();
     let names: Vec<&str> = policies.values().map(|(_, policy)| policy.name.as_str()).collect();
     draft.add(Step {

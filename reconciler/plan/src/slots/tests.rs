@@ -376,7 +376,10 @@ fn a_closed_window_says_when_it_opens() {
         Opening::Open => panic!("open"),
     };
     let night = window("0 22 * * *", 6, true);
-    assert_eq!(opens(&[night.clone()], "2026-11-20T12:00:00Z"), Some(at("2026-11-20T22:00:00Z")));
+    assert_eq!(
+        opens(std::slice::from_ref(&night), "2026-11-20T12:00:00Z"),
+        Some(at("2026-11-20T22:00:00Z"))
+    );
     let late = [night.clone(), window("0 21 * * *", 2, false)];
     assert_eq!(opens(&late, "2026-11-20T12:00:00Z"), Some(at("2026-11-20T23:00:00Z")));
     let never = [night, window("0 0 * * *", 24, false)];
