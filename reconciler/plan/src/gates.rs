@@ -160,9 +160,12 @@ fn windows(view: &View<'_>, step: &Step) -> Vec<Wait> {
     waits
 }
 
-/// What earlier steps of the plan will have spent, per guardrail.
+/// What earlier steps of the plan will have spent, per guardrail, and what its per cent are of.
 #[derive(Default)]
-struct Spent(BTreeMap<(Name, Deed), u32>);
+struct Spent {
+    spent: BTreeMap<(Name, Deed), u32>,
+    wholes: BTreeMap<(Name, Deed), u64>,
+}
 
 impl Spent {
     /// Steps take from a budget in the plan's order; one that does not fit takes nothing.
@@ -174,8 +177,9 @@ impl Spent {
             if !guards(view, guardrail, step) {
                 continue;
             }
-            let spent = self.0.get(&(guardrail.name.clone(), deed)).copied().unwrap_or(0);
-            match over_budget(view, guardrail, deed, spent, cost) {
+            let spent = self.spent.get(&(guardrail.name.clone(), deed)).copied().unwrap_or(0);
+            let whole = self.whole(view, guardrail, deed);
+            match over_budget(view, guardrail, deed, (spent, cost), whole) {
                 Some(detail) => {
                     waits.push(Wait::Budget { name: guardrail.name.to_string(), detail });
                 }
@@ -184,10 +188,22 @@ impl Spent {
         }
         if waits.is_empty() {
             for name in fits {
-                *self.0.entry((name, deed)).or_default() += cost;
+                *self.spent.entry((name, deed)).or_default() += cost;
             }
         }
         waits
+    }
+
+    /// What a budget's per cent are of: points for expiry, resources for restores.
+    fn whole(&mut self, view: &View<'_>, guardrail: &Guardrail, deed: Deed) -> u64 {
+        let known = guardrail.resources.iter().filter(|a| view.desired.resources.contains_key(*a));
+        *self.wholes.entry((guardrail.name.clone(), deed)).or_insert_with(|| {
+            let count: usize = match deed {
+                Deed::Expired => known.map(|a: &Address| view.points(a).len()).sum(),
+                Deed::RestoredOver | Deed::Recreated => known.count(),
+            };
+            count as u64
+        })
     }
 }
 
@@ -209,8 +225,8 @@ fn over_budget(
     view: &View<'_>,
     guardrail: &Guardrail,
     deed: Deed,
-    spent: u32,
-    cost: u32,
+    (spent, cost): (u32, u32),
+    whole: u64,
 ) -> Option<String> {
     let (budget, noun): (&Budget, &str) = match deed {
         Deed::Expired => (&guardrail.expire, "snapshots forgotten"),
@@ -230,21 +246,10 @@ fn over_budget(
             return Some(format!("{day} {noun} within 24 hours, {max} are allowed"));
         }
     }
-    if let Some(percent) = budget.percent {
-        let whole = whole(view, guardrail, deed);
-        if u64::from(run) * 100 > whole * u64::from(percent) {
-            return Some(format!("{run} of {whole} {noun} in this run, {percent} % are allowed"));
-        }
+    if let Some(percent) = budget.percent
+        && u64::from(run) * 100 > whole * u64::from(percent)
+    {
+        return Some(format!("{run} of {whole} {noun} in this run, {percent} % are allowed"));
     }
     None
-}
-
-/// What a budget's per cent are of: points for expiry, resources for restores.
-fn whole(view: &View<'_>, guardrail: &Guardrail, deed: Deed) -> u64 {
-    let known = guardrail.resources.iter().filter(|a| view.desired.resources.contains_key(*a));
-    let count: usize = match deed {
-        Deed::Expired => known.map(|a: &Address| view.points(a).len()).sum(),
-        Deed::RestoredOver | Deed::Recreated => known.count(),
-    };
-    count as u64
 }

@@ -1,6 +1,9 @@
 //! The dependency graph over resources: order, cycles, closures, and its pictures. Called by the
 //! planner and by the `graph` command.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 

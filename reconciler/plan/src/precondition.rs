@@ -1,6 +1,9 @@
 //! Looks again, when a step writes, at what held when it was planned. Called by the runtime with a
 //! fresh observation.
 
+#[cfg(test)]
+mod tests;
+
 use model::observed::{Observation, Observed, RecoveryPhase, RepositoryObservation, is_proven};
 use model::plan::Precondition;
 use model::receipt::{EvidenceKind, Marker};

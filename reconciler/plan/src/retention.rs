@@ -2,6 +2,9 @@
 //! made of one resource in one repository. Called by the planner. Semantics: `docs/semantics.md`,
 //! "Retention".
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use jiff::tz::TimeZone;
@@ -179,11 +182,13 @@ pub fn judge(
     }
     mark_floor(policy, &good, &mut marks);
     let newest_good = good.first().map(|c| (c.time, c.id));
+    // Both lists hold the good points in the same order, one of them backwards.
+    let mut marks = good.iter().zip(&marks).rev().peekable();
     series
         .into_iter()
         .map(|candidate| {
-            let mark = good.iter().position(|g| std::ptr::eq(*g, candidate)).map(|i| &marks[i]);
-            verdict(candidate, mark, newest_good, now)
+            let mark = marks.next_if(|(good, _)| std::ptr::eq(**good, candidate));
+            verdict(candidate, mark.map(|(_, mark)| mark), newest_good, now)
         })
         .collect()
 }
@@ -226,6 +231,7 @@ fn mark_rule(rule: &Rule<'_>, good: &[&Candidate<'_>], marks: &mut [Marks]) {
     };
     let mut used = 0u32;
     let mut last = None;
+    let newest_key = good.first().map_or(0, |c| rule.period.key(c.time, rule.zone));
     for (i, candidate) in good.iter().enumerate() {
         if room.is_some_and(|room| used >= room) {
             break;
@@ -245,7 +251,9 @@ fn mark_rule(rule: &Rule<'_>, good: &[&Candidate<'_>], marks: &mut [Marks]) {
         match room {
             None => marks[i].because(format!("{word}, for ever"), None),
             Some(room) => {
-                let date = removable(rule, candidate.time, i == 0, used, room);
+                let rank =
+                    Rank { newer: used - 1, room, newest_key, opens, oldest: i + 1 == good.len() };
+                let date = removable(rule, candidate.time, rank);
                 let oldest = if opens { "" } else { ", as the oldest" };
                 marks[i].because(format!("{word} {used} of {room}{oldest}"), date);
             }
@@ -253,34 +261,44 @@ fn mark_rule(rule: &Rule<'_>, good: &[&Candidate<'_>], marks: &mut [Marks]) {
     }
 }
 
-/// When a point that has the given rank among the kept periods falls out of the rule.
-fn removable(
-    rule: &Rule<'_>,
-    time: Timestamp,
-    newest: bool,
-    rank: u32,
+/// Where a point stands in a rule.
+struct Rank {
+    /// Kept periods that are newer.
+    newer: u32,
+    /// How many periods the rule keeps.
     room: u32,
-) -> Option<Timestamp> {
+    /// The period of the newest point of all.
+    newest_key: i64,
+    /// The point is the newest of its period.
+    opens: bool,
+    /// It is the oldest of all, so it stays while there is room.
+    oldest: bool,
+}
+
+/// When a point falls out of a rule: when its own period has a newer point, or when so many newer
+/// periods have one that there is no room. One that becomes the oldest later may stay longer.
+fn removable(rule: &Rule<'_>, time: Timestamp, rank: Rank) -> Option<Timestamp> {
+    let key = |at| rule.period.key(at, rule.zone);
+    let own = key(time);
+    let Rank { mut newer, room, mut newest_key, mut opens, oldest } = rank;
     let mut at = (rule.next)(rule.now)?;
-    if rule.period != Period::Point {
-        let current = rule.period.key(time, rule.zone);
-        if newest && rule.period.key(at, rule.zone) == current {
+    for _ in 0..PERIODS_AHEAD_MAX {
+        if key(at) == own && opens {
+            if !oldest {
+                return Some(at);
+            }
+            opens = false;
+            newer += 1;
+        } else if key(at) != newest_key {
+            newest_key = key(at);
+            newer += 1;
+        }
+        if newer >= room {
             return Some(at);
         }
-        // Slots left in the newest period open no other one; only the newest point can lie in it
-        // with rank 1, so others step over it.
-        if rank == 1 && rule.period.key(at, rule.zone) == current {
-            at = (rule.next)(rule.period.last_second(at, rule.zone)?)?;
-        }
-    }
-    let missing = room.checked_sub(rank)?;
-    if missing > PERIODS_AHEAD_MAX {
-        return None;
-    }
-    for _ in 0..missing {
         at = (rule.next)(rule.period.last_second(at, rule.zone)?)?;
     }
-    Some(at)
+    None
 }
 
 fn mark_within(
@@ -296,7 +314,10 @@ fn mark_within(
         if newest.time.duration_since(candidate.time) >= within && newest.time != candidate.time {
             continue;
         }
-        let date = candidate.time.checked_add(within).ok().and_then(|end| next(end.max(now)));
+        // The first slot that is as far away as the span, or further.
+        let before = |end: Timestamp| end.checked_sub(SignedDuration::from_secs(1)).ok();
+        let end = candidate.time.checked_add(within).ok().and_then(before);
+        let date = end.and_then(|end| next(end.max(now)));
         mark.because(format!("within {} of the newest", span(within_s)), date);
     }
 }

@@ -1,6 +1,9 @@
 //! What is protected, how old its newest proven point is against what was promised, and what is
 //! wrong. Called by the `status` command, metrics and the web page.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;

@@ -441,8 +441,12 @@ impl World {
         self
     }
 
+    /// The plan; every plan of every test keeps all promises.
     pub(crate) fn plan(&self) -> Plan {
-        crate::plan(&self.desired, &self.observed, self.now)
+        let plan = crate::plan(&self.desired, &self.observed, self.now);
+        let violations = crate::check(&self.desired, &self.observed, &plan);
+        assert!(violations.is_empty(), "{violations:#?}");
+        plan
     }
 
     /// The plan as a user reads it, without its first line, whose digests change with every field.

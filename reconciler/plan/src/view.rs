@@ -101,6 +101,8 @@ pub(crate) struct View<'a> {
     /// Points whose resource is in no document, counted by address.
     pub(crate) orphans: BTreeMap<(&'a Address, &'a Name), usize>,
     pub(crate) controls: Vec<&'a Control>,
+    /// The newest baseline record of each resource.
+    baselines: BTreeMap<&'a Address, (Timestamp, &'a Marker)>,
     aliases: BTreeMap<&'a Address, &'a Address>,
     backups: BTreeMap<&'a Address, Vec<&'a Backup>>,
 }
@@ -127,6 +129,7 @@ impl<'a> View<'a> {
             points: BTreeMap::new(),
             orphans: BTreeMap::new(),
             controls: Vec::new(),
+            baselines: BTreeMap::new(),
             aliases,
             backups,
         };
@@ -152,7 +155,7 @@ impl<'a> View<'a> {
                         .points
                         .entry(*current)
                         .or_default()
-                        .push(PointRef { repository: *name, info }),
+                        .push(PointRef { repository: name, info }),
                     None => *self.orphans.entry((address, *name)).or_default() += 1,
                 }
             }
@@ -163,6 +166,14 @@ impl<'a> View<'a> {
             });
         }
         self.controls.sort_by_key(|control| control.at);
+        for control in &self.controls {
+            if let ControlBody::Baseline { address, marker, .. } = &control.body
+                && let Some(current) = self.aliases.get(address)
+                && !self.is_future(control.at)
+            {
+                self.baselines.insert(*current, (control.at, marker));
+            }
+        }
     }
 
     /// Points of a resource in all readable repositories, oldest first.
@@ -275,14 +286,7 @@ impl<'a> View<'a> {
 
     /// The newest baseline record of a resource.
     fn control_baseline(&self, address: &Address) -> Option<(Timestamp, &'a Marker)> {
-        self.controls.iter().rev().find_map(|control| match &control.body {
-            ControlBody::Baseline { address: of, marker, .. }
-                if self.current(of) == self.current(address) && !self.is_future(control.at) =>
-            {
-                Some((control.at, marker))
-            }
-            _ => None,
-        })
+        self.baselines.get(address).copied()
     }
 
     /// Where a resource should be: the newest complete point or the newest baseline record.

@@ -84,7 +84,7 @@ struct Case<'a> {
 /// was made.
 pub fn check(desired: &Desired, observed: &Observed, plan: &Plan) -> Vec<Violation> {
     let case = Case { view: View::new(desired, observed, plan.at), plan };
-    let checks: [(Promise, fn(&Case<'_>) -> Found); 10] = [
+    let checks: [(Promise, Check); 10] = [
         (Promise::P1, absence_is_never_deletion),
         (Promise::P2, last_proven_copy_stays),
         (Promise::P3, plan_is_what_is_applied),
@@ -107,6 +107,7 @@ pub fn check(desired: &Desired, observed: &Observed, plan: &Plan) -> Vec<Violati
 }
 
 type Found = Vec<(Option<StepId>, String)>;
+type Check = fn(&Case<'_>) -> Found;
 
 fn by(step: &Step, detail: impl Into<String>) -> (Option<StepId>, String) {
     (Some(step.id.clone()), detail.into())

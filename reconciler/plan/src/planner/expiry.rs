@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::desired::{Backup, Retention};
-use model::id::{Address, Name, SnapshotId};
+use model::id::{Address, Name, SnapshotId, StepId};
 use model::plan::{Action, Class, Condition, Estimate, Precondition, RetentionVerdict, Step};
 
 use super::recovery::describe;
 use super::{Draft, ids};
+use crate::render::points;
 use crate::retention::{Candidate, Standing, Verdict, judge};
 use crate::slots::Calendar;
 use crate::view::PointRef;
@@ -83,7 +84,7 @@ fn resource_in(draft: &mut Draft<'_, '_>, address: &Address, repository: &Name) 
     removable.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
     let removable: Vec<SnapshotId> = removable.into_iter().map(|v| v.id).collect();
     if let Some((code, reason)) = refusal(draft, address, repository, suspicious, &removable) {
-        let reason = format!("{} points could go, but {reason}", removable.len());
+        let reason = format!("{} could go, but {reason}", points(removable.len()));
         draft.defer(ids::expire(address, repository), code, reason);
         return;
     }
@@ -213,15 +214,14 @@ fn add(
         }
     }
     // What replaces the old is written and proven before the old goes.
-    let needs = draft
-        .steps
-        .values()
-        .filter(|step| {
-            step.action.resource() == Some(address)
-                && step.action.repository() == Some(repository)
-                && matches!(step.action, Action::Backup { .. } | Action::Verify { .. })
+    let needs = ["backup", "verify"]
+        .into_iter()
+        .map(|verb| StepId(format!("{verb}/{address}/{repository}")))
+        .flat_map(|first| {
+            draft.steps.range(first.clone()..).take_while(move |(id, _)| id.0.starts_with(&first.0))
         })
-        .map(|step| step.id.clone())
+        .filter(|(_, step)| step.action.repository() == Some(repository))
+        .map(|(id, _)| id.clone())
         .collect();
     let names: Vec<&str> = policies.values().map(|(_, policy)| policy.name.as_str()).collect();
     draft.add(Step {
@@ -232,11 +232,7 @@ fn add(
             snapshots: removable.clone(),
         },
         class: Class::Mutating,
-        reasons: vec![format!(
-            "{} points are beyond retention {}",
-            removable.len(),
-            names.join(", ")
-        )],
+        reasons: vec![format!("{} beyond retention {}", points(removable.len()), names.join(", "))],
         preconditions: vec![
             draft.repository_is(repository),
             Precondition::SnapshotsExist { repository: repository.clone(), snapshots: removable },

@@ -253,7 +253,8 @@ impl<'a> Draft<'_, 'a> {
         }
         for ((address, repository), count) in &self.view.orphans {
             self.report.notes.push(format!(
-                "{count} points of {address} in {repository} belong to no document; they are kept"
+                "{} of {address} in {repository} without a document: kept",
+                crate::render::points(*count)
             ));
         }
     }

@@ -3,9 +3,9 @@
 
 use std::fmt::Write as _;
 
-use model::plan::{Class, Condition, Plan, Step};
+use model::plan::{Class, Plan, Step};
 
-use super::text::counts;
+use super::text::{counts, is_well};
 use super::words::{describe, duration, title, wait};
 use crate::outcome::Outcome;
 
@@ -79,7 +79,7 @@ fn conditions(plan: &Plan) -> String {
         .report
         .conditions
         .iter()
-        .filter(|(_, c)| !matches!(c, Condition::Healthy | Condition::NeverProtected))
+        .filter(|(_, c)| !is_well(c))
         .map(|(address, condition)| format!("`{address}` {}", describe(condition)))
         .collect();
     bullets("Conditions", &rows)

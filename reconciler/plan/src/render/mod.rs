@@ -3,12 +3,15 @@
 
 mod json;
 mod markdown;
+#[cfg(test)]
+mod tests;
 mod text;
 mod words;
 
 pub use json::{JSON_VERSION, json};
 pub use markdown::{MARKDOWN_CHARS_MAX, markdown};
 pub use text::text;
+pub(crate) use words::points;
 pub use words::{bytes, describe, duration, title, wait};
 
 /// What a piece of text means; the face chooses the colour.

@@ -26,12 +26,7 @@ pub fn text(plan: &Plan) -> Lines {
 }
 
 fn conditions(out: &mut Lines, plan: &Plan) {
-    let unwell: Vec<_> = plan
-        .report
-        .conditions
-        .iter()
-        .filter(|(_, c)| !matches!(c, Condition::Healthy | Condition::NeverProtected))
-        .collect();
+    let unwell: Vec<_> = plan.report.conditions.iter().filter(|(_, c)| !is_well(c)).collect();
     if unwell.is_empty() {
         return;
     }
@@ -146,7 +141,22 @@ fn summary(out: &mut Lines, plan: &Plan) {
         Outcome::Changes => Label::Plain,
         Outcome::DestructiveWaiting | Outcome::ObservationIncomplete => Label::Warning,
     };
-    out.line(label, format!("{}: {}", outcome.sentence(), counts(plan)));
+    let unwell = plan.report.conditions.values().filter(|c| !is_well(c)).count();
+    let sentence = match (outcome, unwell) {
+        (Outcome::NothingToDo, 1..) => "nothing is planned",
+        _ => outcome.sentence(),
+    };
+    let unwell = match unwell {
+        0 => String::new(),
+        1 => "; 1 resource is not well".to_owned(),
+        n => format!("; {n} resources are not well"),
+    };
+    out.line(label, format!("{sentence}: {}{unwell}", counts(plan)));
+}
+
+/// Whether nobody needs to be told of a condition.
+pub(super) fn is_well(condition: &Condition) -> bool {
+    matches!(condition, Condition::Healthy | Condition::NeverProtected)
 }
 
 /// Counts of steps by verb, in the order in which they come.

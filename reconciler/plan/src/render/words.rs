@@ -36,7 +36,8 @@ pub fn title(step: &Step) -> String {
     }
 }
 
-fn points(n: usize) -> String {
+/// Returns a number of points in words.
+pub(crate) fn points(n: usize) -> String {
     if n == 1 { "1 point".to_owned() } else { format!("{n} points") }
 }
 

@@ -85,10 +85,9 @@ impl CronRule {
             let stretch = self.stretch(upper);
             let start = stretch.start;
             let civil = stretch.offset.to_datetime(upper);
-            let found = self
-                .previous_civil(civil)
-                .and_then(|civil| stretch.offset.to_timestamp(civil).ok())
-                .filter(|found| start.is_none_or(|start| *found >= start));
+            // Without any earlier match, earlier stretches have none either.
+            let found = stretch.offset.to_timestamp(self.previous_civil(civil)?).ok();
+            let found = found.filter(|found| start.is_none_or(|start| *found >= start));
             if let Some(found) = found.filter(|found| !self.is_repeat(&stretch, *found)) {
                 return Some(found);
             }
@@ -110,10 +109,10 @@ impl CronRule {
                 return Some(lower);
             }
             let from = self.after_repeat(&stretch).map_or(lower, |free| free.max(lower));
-            let found = self
-                .next_civil(stretch.offset.to_datetime(from))
-                .and_then(|civil| stretch.offset.to_timestamp(civil).ok())
-                .filter(|found| stretch.end.is_none_or(|end| *found < end));
+            // Without any later match, later stretches have none either.
+            let civil = self.next_civil(stretch.offset.to_datetime(from))?;
+            let found = stretch.offset.to_timestamp(civil).ok();
+            let found = found.filter(|found| stretch.end.is_none_or(|end| *found < end));
             if found.is_some() {
                 return found;
             }
