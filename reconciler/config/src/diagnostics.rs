@@ -439,11 +439,6 @@ catalogue! {
     => why,
        "correct the numbers";
 
-    #["A budget under which its steps can never run without a person."]
-    "window-invalid" Error window_invalid(why: &str)
-    => format!("the window {why}"),
-       "a window opens by a cron rule and stays open for a duration: `{opens: \"0 1 * * *\", duration: 4h}`";
-
     #["A resource's type takes no such parameter."]
     "parameter-unknown" Error parameter_unknown(template: &str, key: &str, known: &[&str])
     => format!("type `{template}` has no parameter `{key}`"),

@@ -181,7 +181,12 @@ pub fn parse(text: &str, line_first: u32) -> Parsed {
             Err(error) => {
                 let at = error.marker();
                 let spot = builder.spot_at(at.line(), at.col(), 1);
-                builder.parsed.flaws.push((spot, Flaw::Syntax(error.info().to_owned())));
+                // The parser knows the anchors and says so in no other way.
+                let flaw = match error.info() {
+                    info if info.contains("unknown anchor") => Flaw::Alias,
+                    info => Flaw::Syntax(info.to_owned()),
+                };
+                builder.parsed.flaws.push((spot, flaw));
                 builder.parsed.root = None;
                 break;
             }
