@@ -205,9 +205,9 @@ catalogue! {
        "give it one, or remove the key";
 
     #["A value of the wrong type."]
-    "type-mismatch" Error type_mismatch(path: &str, expected: &str, actual: &str, quote: bool)
+    "type-mismatch" Error type_mismatch(path: &str, expected: &str, actual: &str, help: &str)
     => format!("`{path}` must be {expected}, and is {actual}"),
-       if quote { "put it in quotes to make it text" } else { "" };
+       help;
 
     #["A text that is none of the possible ones."]
     "value-unknown" Error value_unknown(path: &str, text: &str, options: &[&str])
@@ -498,6 +498,16 @@ catalogue! {
     "template-recovery" Error template_recovery(why: &str)
     => format!("the template {why}"),
        "a backup that cannot be brought back is none";
+}
+
+/// Returns what to do about a number or boolean where text is expected: follow the example that the
+/// field's description gives, if it gives one, else quotes.
+pub fn text_help(description: &str) -> String {
+    let example = description.split("such as `").nth(1).and_then(|rest| rest.split('`').next());
+    match example {
+        Some(example) => format!("write a text such as `{example}`"),
+        None => "put it in quotes to make it text".to_owned(),
+    }
 }
 
 /// Returns the nearest of some names, if one is near enough to be what was meant.
