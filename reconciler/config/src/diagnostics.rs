@@ -83,6 +83,7 @@ pub fn flaw(place: Place, file: &str, flaw: &Flaw) -> Diagnostic {
             related(key_duplicate(place, key), Place::new(file, *first), "first written here")
         }
         Flaw::Boolean(word) => yaml_boolean(place, word),
+        Flaw::BooleanKey(word) => yaml_boolean_key(place, word),
         Flaw::MergeKey => yaml_merge_key(place),
         Flaw::Tag(tag) => yaml_tag(place, tag),
         Flaw::Key => yaml_key(place),
@@ -128,6 +129,11 @@ catalogue! {
     => format!("`{word}` is a boolean to some YAML tools and text to others"),
        format!("write `{}` for the boolean, or `\"{word}\"` in quotes for the text",
            matches!(word.to_ascii_lowercase().as_str(), "yes" | "on"));
+
+    #["A plain key that some YAML tools read as a boolean and others as text."]
+    "yaml-boolean-key" Error yaml_boolean_key(word: &str)
+    => format!("the key `{word}` is a boolean to some YAML tools and text to others"),
+       format!("no field has this name; put it in quotes where the name is yours, as in `\"{word}\"`");
 
     #["A YAML merge key (`<<`)."]
     "yaml-merge-key" Error yaml_merge_key()
