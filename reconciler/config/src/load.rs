@@ -55,6 +55,7 @@ pub fn load(
     let (lowered, found) = lower::lower(&documents, commit);
     diagnostics.extend(found);
     checks::check(&lowered, &documents, &mut diagnostics);
+    diagnostics.iter_mut().for_each(defuse);
     diagnostics.sort();
     diagnostics.dedup();
     diagnostics.truncate(DIAGNOSTICS_MAX);
@@ -63,6 +64,15 @@ pub fn load(
         desired: (!wrong).then_some(lowered.desired),
         diagnostics,
         documents: summaries(&documents),
+    }
+}
+
+/// Replaces what a terminal or a log would obey in texts that quote the configuration.
+fn defuse(diagnostic: &mut Diagnostic) {
+    for text in [&mut diagnostic.message, &mut diagnostic.help] {
+        if text.contains(|c: char| c.is_control()) {
+            *text = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        }
     }
 }
 

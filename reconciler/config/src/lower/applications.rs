@@ -8,6 +8,7 @@ use model::id::{Address, Name, TargetRef};
 use crate::diagnostics as d;
 use crate::documents::{CopiesRef, CopiesSpec, Kind, ObjectivesSpec, ResourceSpec, Spec};
 use crate::lower::{At, Lowering, Written, text};
+use crate::template::Where;
 
 impl<'d> Lowering<'d> {
     pub(super) fn application(&mut self, number: usize) {
@@ -153,8 +154,9 @@ impl<'d> Lowering<'d> {
         self.document(Kind::AgentTemplate, &spec.kind, kind.place())?;
         let template = self.templates.get(&spec.kind)?;
         let with = at.at("with");
-        let place = |key: Option<&str>| match key {
-            Some(key) if spec.with.contains_key(key) => with.at(key).place(),
+        let place = |part: Where<'_>| match part {
+            Where::Value(key) if spec.with.contains_key(key) => with.at(key).place(),
+            Where::Key(key) => with.at(key).place_key(),
             _ => kind.place(),
         };
         let resource = format!("{app}/{}", spec.name);

@@ -67,6 +67,9 @@ impl<'d> Lowering<'d> {
                 shrink_percent_max: spec.anomaly.shrink_percent_max.unwrap_or(SHRINK_PERCENT),
             },
         };
+        if backup.retention.is_none() && spec.retention.is_some() {
+            self.lowered.broken.retention.insert(name.clone());
+        }
         self.lowered.desired.backups.insert(name, backup);
     }
 

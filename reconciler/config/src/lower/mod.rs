@@ -48,6 +48,8 @@ pub struct Broken {
     pub resources: BTreeSet<(String, String)>,
     /// Documents.
     pub documents: BTreeSet<(Kind, String)>,
+    /// Backups whose retention could not be read.
+    pub retention: BTreeSet<Name>,
 }
 
 impl Broken {

@@ -15,6 +15,7 @@ use crate::documents::{
     ScopeRef, SelectSpec, Spec,
 };
 use crate::lower::{At, Lowering, text};
+use crate::template::Where;
 
 /// When more than half of the resources are lost at once, we are more probably blind.
 const MASS_LOSS_PERCENT: u8 = 50;
@@ -100,8 +101,9 @@ impl<'d> Lowering<'d> {
         with.extend(into.with.clone());
         let template = self.templates.get(&resource.kind)?;
         let at = at.at("with");
-        let place = |key: Option<&str>| match key {
-            Some(key) if into.with.contains_key(key) => at.at(key).place(),
+        let place = |part: Where<'_>| match part {
+            Where::Value(key) if into.with.contains_key(key) => at.at(key).place(),
+            Where::Key(key) if into.with.contains_key(key) => at.at(key).place_key(),
             _ => at.place_key(),
         };
         template.render(&address.to_string(), &with, &place, &mut self.found)

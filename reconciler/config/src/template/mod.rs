@@ -18,7 +18,7 @@ use crate::documents::AgentTemplateSpec;
 use crate::source::Document;
 use crate::spans::Node;
 
-pub use render::Rendered;
+pub use render::{Rendered, Where};
 
 /// One AgentTemplate, ready to render.
 pub struct Template<'d> {

@@ -36,6 +36,10 @@ pub enum Misfit {
     Clear,
     /// The secret's name is malformed.
     SecretName(String),
+    /// It is no duration.
+    Duration(String),
+    /// It is no size.
+    Size(String),
     /// The path is not usable, with the reason.
     Path(String, &'static str),
 }
@@ -63,15 +67,15 @@ pub fn bind(spec: &ParameterSpec, value: &Json) -> Result<Bound, Misfit> {
             Bound { value: Value::from(choice), shown: choice.to_string() }
         }
         ParameterType::Duration => {
-            let expected = || wrong(&format!("a duration: {}", units::DURATION_SHAPE));
-            let written = value.as_str().ok_or_else(expected)?;
-            let seconds = units::duration_s(written).ok_or_else(expected)?;
+            let written = value.as_str().ok_or_else(|| wrong("a duration, such as `30s`"))?;
+            let seconds = units::duration_s(written);
+            let seconds = seconds.ok_or_else(|| Misfit::Duration(written.to_owned()))?;
             Bound { value: Value::from(seconds), shown: written.to_owned() }
         }
         ParameterType::Size => {
-            let expected = || wrong(&format!("a size: {}", units::SIZE_SHAPE));
-            let written = value.as_str().ok_or_else(expected)?;
-            let bytes = units::size_bytes(written).ok_or_else(expected)?;
+            let written = value.as_str().ok_or_else(|| wrong("a size, such as `10MiB`"))?;
+            let bytes = units::size_bytes(written);
+            let bytes = bytes.ok_or_else(|| Misfit::Size(written.to_owned()))?;
             Bound { value: Value::from(bytes), shown: written.to_owned() }
         }
         ParameterType::List => list(spec, value)?,

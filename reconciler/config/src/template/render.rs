@@ -23,6 +23,17 @@ const ARGUMENTS_MAX: usize = 10_000;
 /// What became of a resource's `with`; `None` where a diagnostic says why.
 pub type Rendered = Option<Agent>;
 
+/// A part of a resource whose place may be needed.
+#[derive(Clone, Copy, Debug)]
+pub enum Where<'k> {
+    /// Its type.
+    Type,
+    /// The name of a parameter.
+    Key(&'k str),
+    /// The value of a parameter.
+    Value(&'k str),
+}
+
 /// What is rendered, where its parameters stand, and where to say what is wrong.
 struct Job<'a, 'd> {
     template: &'a Template<'d>,
@@ -36,13 +47,12 @@ struct Job<'a, 'd> {
 }
 
 impl<'d> Template<'d> {
-    /// Renders the template for a resource. `place` gives the place of a parameter, by its name, or of
-    /// the whole resource's type, by nothing; what is wrong is added to `found`.
+    /// Renders the template for a resource; what is wrong is added to `found`.
     pub fn render(
         &self,
         resource: &str,
         with: &BTreeMap<String, Json>,
-        place: &dyn Fn(Option<&str>) -> Place,
+        place: &dyn Fn(Where<'_>) -> Place,
         found: &mut Vec<Diagnostic>,
     ) -> Rendered {
         let before = found.len();
@@ -53,7 +63,8 @@ impl<'d> Template<'d> {
         let mut values = parameters::absent(&self.spec.parameters);
         values.extend(bound.iter().map(|(key, bound)| (key.clone(), bound.value.clone())));
         let context = Value::from_pairs(engine::context(&values));
-        let mut job = Job { template: self, context, resource, at: place(None), found, before };
+        let mut job =
+            Job { template: self, context, resource, at: place(Where::Type), found, before };
         let agent = job.agent(bound);
         (found.len() == before).then_some(agent)
     }
@@ -61,18 +72,24 @@ impl<'d> Template<'d> {
     fn bind(
         &self,
         with: &BTreeMap<String, Json>,
-        place: &dyn Fn(Option<&str>) -> Place,
+        place: &dyn Fn(Where<'_>) -> Place,
         found: &mut Vec<Diagnostic>,
     ) -> BTreeMap<String, Bound> {
         let name = self.name.as_str();
         for key in with.keys().filter(|key| !self.spec.parameters.contains_key(*key)) {
-            found.push(d::parameter_unknown(place(Some(key)), name, key, &self.parameter_names()));
+            let known = self.parameter_names();
+            found.push(d::parameter_unknown(place(Where::Key(key)), name, key, &known));
         }
         let mut bound = BTreeMap::new();
         for (key, spec) in &self.spec.parameters {
             let Some(value) = with.get(key).or(spec.default.as_ref()) else {
                 if spec.required {
-                    found.push(d::parameter_missing(place(None), name, key, &spec.description));
+                    found.push(d::parameter_missing(
+                        place(Where::Type),
+                        name,
+                        key,
+                        &spec.description,
+                    ));
                 }
                 continue;
             };
@@ -80,19 +97,7 @@ impl<'d> Template<'d> {
                 Ok(value) => {
                     bound.insert(key.clone(), value);
                 }
-                Err(misfit) => found.push(match misfit {
-                    Misfit::Type(expected) => {
-                        d::parameter_invalid(place(Some(key)), key, &expected)
-                    }
-                    Misfit::Pattern(pattern) => {
-                        d::parameter_pattern(place(Some(key)), key, &pattern)
-                    }
-                    Misfit::Clear => d::secret_in_clear(place(Some(key)), &format!("with.{key}")),
-                    Misfit::SecretName(text) => d::secret_name(place(Some(key)), &text),
-                    Misfit::Path(text, why) => {
-                        d::path_invalid(place(Some(key)), &format!("with.{key}"), &text, why)
-                    }
-                }),
+                Err(misfit) => found.push(misfitting(place(Where::Value(key)), key, misfit)),
             }
         }
         bound
@@ -317,9 +322,14 @@ impl Job<'_, '_> {
 
     fn tree(&mut self) -> Option<Tree> {
         let spec = self.template.spec.tree.as_ref()?;
+        let before = self.found.len();
         let path = self.plain("/tree/path", &spec.path, "a path");
-        if let Err(why) = shapes::check_path(&path) {
-            self.fail("/tree/path", &format!("`{path}` {why}"));
+        match shapes::check_path(&path) {
+            // What did not render has no shape.
+            Err(why) if self.found.len() == before => {
+                self.fail("/tree/path", &format!("`{path}` {why}"));
+            }
+            _ => {}
         }
         Some(Tree {
             path,
@@ -406,6 +416,20 @@ impl Job<'_, '_> {
                 None
             }
         }
+    }
+}
+
+/// Returns the diagnostic for a value that does not fit its parameter.
+fn misfitting(place: Place, key: &str, misfit: Misfit) -> Diagnostic {
+    let path = format!("with.{key}");
+    match misfit {
+        Misfit::Type(expected) => d::parameter_invalid(place, key, &expected),
+        Misfit::Pattern(pattern) => d::parameter_pattern(place, key, &pattern),
+        Misfit::Clear => d::secret_in_clear(place, &path),
+        Misfit::SecretName(text) => d::secret_name(place, &text),
+        Misfit::Duration(text) => d::duration_malformed(place, &path, &text),
+        Misfit::Size(text) => d::size_malformed(place, &path, &text),
+        Misfit::Path(text, why) => d::path_invalid(place, &path, &text, why),
     }
 }
 

@@ -88,3 +88,18 @@ spec:
   repositories: [local]
   retention: gfs-standard
 ";
+
+/// Compares a text with a golden file, or writes it when `UPDATE_GOLDEN` is set.
+pub fn golden(path: &Path, text: &str) {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, text).unwrap();
+        return;
+    }
+    let want = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(
+        text,
+        want,
+        "{} differs; write it anew with UPDATE_GOLDEN=1 cargo test -p mainstay-config",
+        path.display(),
+    );
+}
