@@ -6,6 +6,7 @@
 //!
 //! Must not contain: decisions; imports of `plan` or `runtime`.
 
+pub mod agents;
 pub mod clock;
 pub mod fault;
 pub mod secrets;
