@@ -12,4 +12,5 @@ pub mod fault;
 pub mod secrets;
 pub mod source;
 pub mod state;
+pub mod tools;
 pub mod transport;
