@@ -1,3 +1,17 @@
-//! What runs beside the data: walk, stat, chunk and hash; on restore write, sync and read again.
+//! What runs beside the data: walking, cutting and hashing on a backup; writing, syncing and
+//! re-reading on a restore. Driven by the data engine through the mover port.
 //!
-//! Must not contain: repository format and keys, policy, credentials, network.
+//! Must not contain: the repository format, keys, policy, credentials, network.
+
+pub mod chunk;
+pub mod hash;
+pub mod names;
+pub mod pattern;
+pub mod source;
+pub mod stat;
+pub mod target;
+pub mod walk;
+
+pub use source::LocalSource;
+pub use target::LocalTarget;
+

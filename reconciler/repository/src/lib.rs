@@ -1,3 +1,53 @@
-//! A fast, embeddable engine for the restic repository format.
+//! The data engine: repositories in restic's format, version 2 (version 1 is read), on a storage port.
+//!
+//! [`Repository`] is the door. Trees of files are read and written through the mover port, so the
+//! engine never touches a protected file itself.
 //!
 //! Must not contain: policy, knowledge of applications, an async runtime.
+
+pub mod backup;
+pub mod check;
+pub mod codec;
+pub mod copy;
+pub mod crypto;
+mod fetch;
+pub mod forget;
+pub mod format;
+pub mod id;
+pub mod index;
+pub mod lock;
+mod progress;
+pub mod prune;
+pub mod read;
+pub mod repair;
+pub mod repo;
+pub mod restore;
+mod session;
+pub mod stats;
+pub mod storage;
+pub mod store;
+mod tar;
+mod treecache;
+mod used;
+
+pub use backup::{BackupOptions, BackupReport, BackupSummary, Finishing, Stream};
+pub use check::{CheckOptions, CheckReport, Depth, Fault};
+pub use copy::CopyReport;
+pub use forget::Rewrite;
+pub use format::snapshot::Snapshot;
+pub use id::Id;
+pub use lock::{Clock, LockInfo, Owner};
+pub use restore::{RestoreOptions, RestoreSummary};
+pub use stats::{SnapshotStats, Stats};
+pub use prune::{PruneMark, PruneOptions, PruneReport};
+pub use read::{Change, Difference};
+pub use repair::RebuildReport;
+pub use repo::{KeyInfo, Options, Repository};
+
+/// Returns what a thread returned; its panic goes on in the caller.
+fn join<T>(handle: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    match handle.join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}

@@ -1,0 +1,388 @@
+//! Which blob lies where: index files as stored, and the table of all of them in memory.
+//!
+//! In memory a blob takes 48 bytes in an array sorted by id; ids are uniform, so a look-up guesses
+//! the place from the id's first bytes and is there after one or two steps.
+
+use std::collections::{HashMap, HashSet};
+
+use model::cancel::Cancel;
+use model::error::PortError;
+use model::ports::storage::FileKind;
+use serde::{Deserialize, Serialize};
+
+use crate::format::pack::{BlobKind, PackedBlob};
+use crate::id::Id;
+use crate::store::{BLOB_MISSING, Store, damaged};
+
+/// Blobs of one index file; restic's figure, it keeps a file below 8 MiB.
+pub const FILE_BLOBS_MAX: usize = 50_000;
+
+#[derive(Serialize, Deserialize)]
+struct IndexJson {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    supersedes: Vec<Id>,
+    packs: Vec<PackJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PackJson {
+    id: Id,
+    blobs: Vec<BlobJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct BlobJson {
+    id: Id,
+    #[serde(rename = "type")]
+    kind: KindJson,
+    offset: u32,
+    length: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    uncompressed_length: u32,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum KindJson {
+    Data,
+    Tree,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// The blobs of one pack, as an index lists them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackBlobs {
+    /// The pack file.
+    pub id: Id,
+    /// Its blobs in the order of their offsets.
+    pub blobs: Vec<PackedBlob>,
+}
+
+/// Reads an index file's JSON.
+pub fn parse(json: &[u8]) -> Result<Vec<PackBlobs>, PortError> {
+    let index: IndexJson = serde_json::from_slice(json)
+        .map_err(|e| damaged("index is not valid JSON").with_source(e))?;
+    let blob = |b: BlobJson| PackedBlob {
+        kind: match b.kind {
+            KindJson::Data => BlobKind::Data,
+            KindJson::Tree => BlobKind::Tree,
+        },
+        id: b.id,
+        offset: b.offset,
+        length: b.length,
+        uncompressed: b.uncompressed_length,
+    };
+    let pack = |p: PackJson| PackBlobs { id: p.id, blobs: p.blobs.into_iter().map(blob).collect() };
+    Ok(index.packs.into_iter().map(pack).collect())
+}
+
+/// Writes index files for the given packs and returns their ids.
+pub(crate) fn save(store: &Store, packs: &[PackBlobs]) -> Result<Vec<Id>, PortError> {
+    let mut files = Vec::new();
+    let mut rest = packs;
+    while !rest.is_empty() {
+        let mut blobs = 0;
+        let take = rest
+            .iter()
+            .take_while(|p| {
+                let first = blobs == 0;
+                blobs += p.blobs.len();
+                first || blobs <= FILE_BLOBS_MAX
+            })
+            .count()
+            .max(1);
+        let (now, later) = rest.split_at(take);
+        files.push(save_one(store, now)?);
+        rest = later;
+    }
+    Ok(files)
+}
+
+fn save_one(store: &Store, packs: &[PackBlobs]) -> Result<Id, PortError> {
+    let blob = |b: &PackedBlob| BlobJson {
+        id: b.id,
+        kind: match b.kind {
+            BlobKind::Data => KindJson::Data,
+            BlobKind::Tree => KindJson::Tree,
+        },
+        offset: b.offset,
+        length: b.length,
+        uncompressed_length: b.uncompressed,
+    };
+    let json = IndexJson {
+        supersedes: Vec::new(),
+        packs: packs
+            .iter()
+            .map(|p| PackJson { id: p.id, blobs: p.blobs.iter().map(blob).collect() })
+            .collect(),
+    };
+    let json = serde_json::to_vec(&json)
+        .map_err(|e| PortError::terminal("Internal", "index does not serialise").with_source(e))?;
+    store.save(FileKind::Index, &json)
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    id: Id,
+    pack: u32,
+    offset: u32,
+    length: u32,
+    uncompressed: u32,
+}
+
+/// All blobs of a repository by id.
+#[derive(Clone, Default)]
+pub struct Index {
+    packs: Vec<Id>,
+    data: Vec<Entry>,
+    tree: Vec<Entry>,
+    files: HashSet<Id>,
+}
+
+fn find(entries: &[Entry], id: &Id) -> Option<usize> {
+    let n = entries.len();
+    if n == 0 {
+        return None;
+    }
+    let guess = ((u128::from(id.prefix()) * n as u128) >> 64) as usize;
+    let (mut low, mut high);
+    let mut step = 8;
+    if entries[guess].id < *id {
+        low = guess + 1;
+        high = (guess + step).min(n);
+        while high < n && entries[high - 1].id < *id {
+            low = high;
+            step *= 4;
+            high = (high + step).min(n);
+        }
+    } else {
+        high = guess + 1;
+        low = guess.saturating_sub(step);
+        while low > 0 && entries[low].id >= *id {
+            high = low + 1;
+            step *= 4;
+            low = low.saturating_sub(step);
+        }
+    }
+    let at = low + entries[low..high].partition_point(|e| e.id < *id);
+    (at < n && entries[at].id == *id).then_some(at)
+}
+
+impl Index {
+    /// Returns this index brought up to the files that are stored at this moment.
+    pub(crate) fn refreshed(&self, store: &Store, cancel: &Cancel) -> Result<Self, PortError> {
+        let stored: Vec<Id> =
+            store.list(FileKind::Index)?.into_iter().map(|(id, _)| id).collect();
+        let kept = stored.iter().filter(|id| self.files.contains(id)).count();
+        if kept < self.files.len() {
+            return Self::default().with_files(store, &stored, cancel);
+        }
+        let new: Vec<Id> = stored.into_iter().filter(|id| !self.files.contains(id)).collect();
+        if new.is_empty() {
+            return Ok(self.clone());
+        }
+        self.clone().with_files(store, &new, cancel)
+    }
+
+    /// Returns whether the stored index files are the ones this index was made of.
+    pub(crate) fn is_fresh(&self, store: &Store) -> Result<bool, PortError> {
+        let stored = store.list(FileKind::Index)?;
+        Ok(stored.len() == self.files.len()
+            && stored.iter().all(|(id, _)| self.files.contains(id)))
+    }
+
+    fn with_files(
+        mut self,
+        store: &Store,
+        files: &[Id],
+        cancel: &Cancel,
+    ) -> Result<Self, PortError> {
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let threads = store.storage.connections().min(files.len()).max(1);
+        let work = || -> Result<Vec<(Id, Vec<PackBlobs>)>, PortError> {
+            let mut mine = Vec::new();
+            loop {
+                cancel.check()?;
+                let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let Some(id) = files.get(at) else { return Ok(mine) };
+                let json = store.load(FileKind::Index, id)?;
+                let packs = parse(&json)
+                    .map_err(|e| damaged(format!("index {id} is damaged")).with_source(e))?;
+                mine.push((*id, packs));
+            }
+        };
+        let loaded: Vec<_> = std::thread::scope(|scope| {
+            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            handles.into_iter().map(crate::join).collect()
+        });
+        for part in loaded {
+            for (file, packs) in part? {
+                self.files.insert(file);
+                for pack in packs {
+                    self.add(pack);
+                }
+            }
+        }
+        self.sort();
+        Ok(self)
+    }
+
+    fn add(&mut self, pack: PackBlobs) {
+        let number = self.packs.len() as u32;
+        self.packs.push(pack.id);
+        for b in pack.blobs {
+            let entry = Entry {
+                id: b.id,
+                pack: number,
+                offset: b.offset,
+                length: b.length,
+                uncompressed: b.uncompressed,
+            };
+            match b.kind {
+                BlobKind::Data => self.data.push(entry),
+                BlobKind::Tree => self.tree.push(entry),
+            }
+        }
+    }
+
+    fn sort(&mut self) {
+        let packs = &self.packs;
+        for list in [&mut self.data, &mut self.tree] {
+            let key = |e: &Entry| (e.id, packs[e.pack as usize], e.offset);
+            list.sort_unstable_by_key(key);
+            list.dedup_by_key(|e| key(e));
+        }
+    }
+
+    /// Adds packs that were written and indexed in the given files.
+    pub(crate) fn extend(&mut self, files: &[Id], packs: Vec<PackBlobs>) {
+        self.files.extend(files);
+        for pack in packs {
+            self.add(pack);
+        }
+        self.sort();
+    }
+
+    fn entries(&self, kind: BlobKind) -> &[Entry] {
+        match kind {
+            BlobKind::Data => &self.data,
+            BlobKind::Tree => &self.tree,
+        }
+    }
+
+    fn place(&self, kind: BlobKind, e: &Entry) -> (Id, PackedBlob) {
+        let blob = PackedBlob {
+            kind,
+            id: e.id,
+            offset: e.offset,
+            length: e.length,
+            uncompressed: e.uncompressed,
+        };
+        (self.packs[e.pack as usize], blob)
+    }
+
+    /// Returns whether a blob is there.
+    pub fn has(&self, kind: BlobKind, id: &Id) -> bool {
+        find(self.entries(kind), id).is_some()
+    }
+
+    /// Returns where a blob lies: its pack and its place in it.
+    pub fn get(&self, kind: BlobKind, id: &Id) -> Option<(Id, PackedBlob)> {
+        let entries = self.entries(kind);
+        find(entries, id).map(|at| self.place(kind, &entries[at]))
+    }
+
+    /// Returns where a blob lies, or an error that names it.
+    pub fn locate(&self, kind: BlobKind, id: &Id) -> Result<(Id, PackedBlob), PortError> {
+        self.get(kind, id).ok_or_else(|| {
+            let what = if kind == BlobKind::Tree { "tree" } else { "data" };
+            PortError::terminal(BLOB_MISSING, format!("{what} blob {id} is in no index"))
+        })
+    }
+
+    /// Returns all places of a blob that is stored more than once.
+    pub fn places(&self, kind: BlobKind, id: &Id) -> Vec<(Id, PackedBlob)> {
+        let entries = self.entries(kind);
+        let Some(at) = find(entries, id) else { return Vec::new() };
+        entries[at..].iter().take_while(|e| e.id == *id).map(|e| self.place(kind, e)).collect()
+    }
+
+    /// Returns the number of places of data blobs and of tree blobs.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.data.len(), self.tree.len())
+    }
+
+    /// Calls `each` with every place of every blob, by kind and id.
+    pub fn for_each(&self, mut each: impl FnMut(&Id, &PackedBlob)) {
+        for kind in [BlobKind::Data, BlobKind::Tree] {
+            for e in self.entries(kind) {
+                let (pack, blob) = self.place(kind, e);
+                each(&pack, &blob);
+            }
+        }
+    }
+
+    /// Returns all packs with their blobs in order of offset, sorted by pack id.
+    pub fn packs(&self) -> Vec<PackBlobs> {
+        let mut by_pack: HashMap<Id, Vec<PackedBlob>> = HashMap::new();
+        self.for_each(|pack, blob| by_pack.entry(*pack).or_default().push(*blob));
+        for id in &self.packs {
+            by_pack.entry(*id).or_default();
+        }
+        let mut packs: Vec<PackBlobs> =
+            by_pack.into_iter().map(|(id, blobs)| PackBlobs { id, blobs }).collect();
+        for pack in &mut packs {
+            pack.blobs.sort_unstable_by_key(|b| b.offset);
+        }
+        packs.sort_unstable_by_key(|p| p.id);
+        packs
+    }
+
+    /// Returns the index files that this table was made of.
+    pub fn files(&self) -> &HashSet<Id> {
+        &self.files
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn finds_like_a_map(ids in proptest::collection::vec(any::<[u8; 2]>(), 0..600), spread in any::<bool>()) {
+            // Spread ids look like digests; the others crowd together as an attacker's might.
+            let make = |b: [u8; 2]| if spread { Id::of(&b) } else {
+                let mut id = [0; 32];
+                id[30..].copy_from_slice(&b);
+                Id(id)
+            };
+            let mut index = Index::default();
+            let mut model = HashSet::new();
+            for (i, b) in ids.iter().enumerate() {
+                let blob = PackedBlob { kind: BlobKind::Data, id: make(*b), offset: i as u32, length: 40, uncompressed: 0 };
+                model.insert(blob.id);
+                index.add(PackBlobs { id: Id([1; 32]), blobs: vec![blob] });
+            }
+            index.sort();
+            for b in 0..=u16::MAX / 16 {
+                let id = make(b.to_le_bytes());
+                prop_assert_eq!(index.has(BlobKind::Data, &id), model.contains(&id));
+            }
+            for id in &model {
+                prop_assert!(index.has(BlobKind::Data, id));
+                prop_assert!(!index.has(BlobKind::Tree, id));
+            }
+        }
+
+        #[test]
+        fn parsing_never_panics(data in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&data);
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! The repository: made or opened with a password, its keys, its index, its snapshots and its locks.
+//! The verbs that work on it lie in the modules beside this one.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use jiff::Timestamp;
+use model::cancel::Cancel;
+use model::error::PortError;
+use model::ports::storage::{ALREADY_EXISTS, FileKind, NOT_FOUND, Storage};
+
+use crate::crypto::{Cipher, Kdf, KeyParts};
+use crate::format::config::Config;
+use crate::format::keyfile::KeyFile;
+use crate::format::snapshot::Snapshot;
+use crate::id::Id;
+use crate::index::Index;
+use crate::lock::{self, Clock, Lock, LockInfo, Owner};
+use crate::store::Store;
+
+/// The largest key file in bytes; restic's have less than one KiB.
+const KEY_BYTES_MAX: u64 = 64 << 10;
+/// Key files that are tried with a password; each costs a key derivation.
+const KEYS_TRIED_MAX: usize = 100;
+/// zstd level that most content is worth: see the measurements in the guide.
+const LEVEL_DEFAULT: i32 = 1;
+
+/// How to open a repository, the password aside.
+#[derive(Clone)]
+pub struct Options {
+    /// Who works on it: written into locks, keys and snapshots.
+    pub owner: Owner,
+    /// The time; written into locks.
+    pub clock: Clock,
+    /// zstd level of what is written, 1 to 22.
+    pub level: i32,
+    /// Neither locks nor anything else is written. For repositories on read-only storage.
+    pub read_only: bool,
+    /// Cost of deriving a key from a password, for keys that are made.
+    pub kdf: Kdf,
+}
+
+impl Options {
+    /// Returns the usual options for an owner and a clock.
+    pub fn new(owner: Owner, clock: Clock) -> Self {
+        Self { owner, clock, level: LEVEL_DEFAULT, read_only: false, kdf: Kdf::default() }
+    }
+}
+
+/// A password's key file.
+#[derive(Clone, Debug)]
+pub struct KeyInfo {
+    /// Its file name.
+    pub id: Id,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// By whom.
+    pub username: String,
+    /// On which host.
+    pub hostname: String,
+    /// Whether it is the one this repository was opened with.
+    pub current: bool,
+}
+
+/// An open repository. Cheap to share between threads; holds the index once it was needed.
+pub struct Repository {
+    pub(crate) store: Arc<Store>,
+    pub(crate) options: Options,
+    config: Config,
+    key: Id,
+    index: RwLock<Arc<Index>>,
+    /// Snapshots read so far; they never change under their id.
+    snapshots: Mutex<std::collections::HashMap<Id, Snapshot>>,
+}
+
+fn wrong_password(location: &str) -> PortError {
+    PortError::terminal("WrongPassword", format!("no key of {location} fits the password"))
+        .with_hint("check which secret the repository's document names")
+}
+
+fn save_key(
+    storage: &dyn Storage,
+    master: &KeyParts,
+    password: &[u8],
+    options: &Options,
+) -> Result<Id, PortError> {
+    let created = (options.clock)().to_string();
+    let owner = &options.owner;
+    let file =
+        KeyFile::seal(master, password, options.kdf, created, &owner.username, &owner.host)?;
+    let json = serde_json::to_vec(&file)
+        .map_err(|e| PortError::terminal("Internal", "key does not serialise").with_source(e))?;
+    let id = Id::of(&json);
+    storage.save(FileKind::Key, &id.hex(), &json, &id.0)?;
+    Ok(id)
+}
+
+fn load_key(storage: &dyn Storage, name: &str) -> Result<KeyFile, PortError> {
+    let json = storage.load(FileKind::Key, name, KEY_BYTES_MAX)?;
+    serde_json::from_slice(&json).map_err(|e| {
+        PortError::terminal("BadKeyFile", format!("key {name} is not valid")).with_source(e)
+    })
+}
+
+fn key_names(storage: &dyn Storage) -> Result<Vec<String>, PortError> {
+    let mut names = Vec::new();
+    storage.list(FileKind::Key, &mut |file| {
+        names.push(file.name);
+        Ok(())
+    })?;
+    names.sort();
+    Ok(names)
+}
+
+impl Repository {
+    /// Makes a new repository. Fails with `AlreadyInitialised` where there is one, or parts of one.
+    pub fn init(
+        storage: Arc<dyn Storage>,
+        password: &[u8],
+        options: Options,
+    ) -> Result<Self, PortError> {
+        if password.is_empty() {
+            return Err(PortError::terminal("EmptyPassword", "an empty password protects nothing"));
+        }
+        let location = storage.location();
+        let taken = |what: &str| {
+            PortError::terminal("AlreadyInitialised", format!("{location} has {what} already"))
+        };
+        match storage.stat(FileKind::Config, "") {
+            Ok(_) => return Err(taken("a config")),
+            Err(e) if e.reason == NOT_FOUND => {}
+            Err(e) => return Err(e),
+        }
+        storage.create()?;
+        if !key_names(&*storage)?.is_empty() {
+            return Err(taken("keys").with_hint(
+                "a repository whose config is lost may lie there: look before anything is deleted",
+            ));
+        }
+        let config = Config::new()?;
+        let master = KeyParts::random()?;
+        let key = save_key(&*storage, &master, password, &options)?;
+        let store = Store {
+            storage,
+            cipher: Cipher::new(master)?,
+            version: config.version,
+            level: options.level,
+        };
+        let json = serde_json::to_vec(&config).map_err(|e| {
+            PortError::terminal("Internal", "config does not serialise").with_source(e)
+        })?;
+        // The config comes last: with it the place is a repository.
+        store.save(FileKind::Config, &json).map_err(|e| {
+            // A key of another master key must not stay beside that of whoever was faster.
+            let _ = store.delete(FileKind::Key, &key);
+            if e.reason == ALREADY_EXISTS { taken("a config").with_source(e) } else { e }
+        })?;
+        Ok(Self::assemble(store, options, config, key))
+    }
+
+    /// Opens a repository. Fails with `WrongPassword`, or `NotARepository` where there is none.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        password: &[u8],
+        options: Options,
+    ) -> Result<Self, PortError> {
+        let location = storage.location();
+        storage.stat(FileKind::Config, "").map_err(|e| {
+            if e.reason != NOT_FOUND {
+                return e;
+            }
+            PortError::terminal("NotARepository", format!("{location} holds no repository"))
+                .with_hint("an unmounted disk or an emptied bucket looks the same")
+        })?;
+        let (key, master) = find_key(&*storage, password)?;
+        let mut store =
+            Store { storage, cipher: Cipher::new(master)?, version: 0, level: options.level };
+        let json = store.load(FileKind::Config, &Id::default())?;
+        let config: Config = serde_json::from_slice(&json)
+            .map_err(|e| PortError::terminal("BadConfig", "config is not valid").with_source(e))?;
+        if !(1..=2).contains(&config.version) {
+            return Err(PortError::terminal(
+                "UnknownVersion",
+                format!("{location} has format version {}, known are 1 and 2", config.version),
+            ));
+        }
+        store.version = config.version;
+        Ok(Self::assemble(store, options, config, key))
+    }
+
+    fn assemble(store: Store, options: Options, config: Config, key: Id) -> Self {
+        Self {
+            store: Arc::new(store),
+            options,
+            config,
+            key,
+            index: RwLock::default(),
+            snapshots: Mutex::default(),
+        }
+    }
+
+    /// Returns the repository's identity: 64 hexadecimal digits that never change.
+    pub fn id(&self) -> &str {
+        &self.config.id
+    }
+
+    /// Returns the format version: 1 or 2.
+    pub fn version(&self) -> u32 {
+        self.config.version
+    }
+
+    /// Returns where the repository lies, for people.
+    pub fn location(&self) -> String {
+        self.store.storage.location()
+    }
+
+    /// Lists the key files.
+    pub fn keys(&self) -> Result<Vec<KeyInfo>, PortError> {
+        let mut keys = Vec::new();
+        for name in key_names(&*self.store.storage)? {
+            let Some(id) = Id::parse(&name) else { continue };
+            let file = load_key(&*self.store.storage, &name)?;
+            keys.push(KeyInfo {
+                id,
+                created: file.created,
+                username: file.username,
+                hostname: file.hostname,
+                current: id == self.key,
+            });
+        }
+        Ok(keys)
+    }
+
+    /// Adds a password and returns its key's id.
+    pub fn add_key(&self, password: &[u8]) -> Result<Id, PortError> {
+        self.writable()?;
+        let _lock = self.lock(false)?;
+        if password.is_empty() {
+            return Err(PortError::terminal("EmptyPassword", "an empty password protects nothing"));
+        }
+        save_key(&*self.store.storage, self.store.cipher.parts(), password, &self.options)
+    }
+
+    /// Removes a password's key. The one in use is refused, so one always stays.
+    pub fn remove_key(&self, id: &Id) -> Result<(), PortError> {
+        self.writable()?;
+        if *id == self.key {
+            return Err(PortError::terminal(
+                "KeyInUse",
+                "the key that this repository was opened with cannot be removed",
+            )
+            .with_hint("open it with another password first"));
+        }
+        let _lock = self.lock(true)?;
+        self.store.storage.delete(FileKind::Key, &id.hex())
+    }
+
+    /// Lists all snapshots, oldest first. One that cannot be read is an error: what refers to blobs
+    /// must be known before anything is deleted.
+    pub fn snapshots(&self) -> Result<Vec<Snapshot>, PortError> {
+        let mut all = Vec::new();
+        let ids: Vec<Id> =
+            self.store.list(FileKind::Snapshot)?.into_iter().map(|(id, _)| id).collect();
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let threads = self.store.storage.connections().min(ids.len()).max(1);
+        let work = || -> Result<Vec<Snapshot>, PortError> {
+            let mut mine = Vec::new();
+            loop {
+                let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let Some(id) = ids.get(at) else { return Ok(mine) };
+                match self.snapshot(id) {
+                    Ok(snapshot) => mine.push(snapshot),
+                    // Forgotten since the listing.
+                    Err(e) if e.reason == NOT_FOUND => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        };
+        let parts: Vec<_> = std::thread::scope(|scope| {
+            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            handles.into_iter().map(crate::join).collect()
+        });
+        for part in parts {
+            all.extend(part?);
+        }
+        let known: std::collections::HashSet<Id> = ids.into_iter().collect();
+        self.cached().retain(|id, _| known.contains(id));
+        all.sort_by_key(|s| (s.time, s.id));
+        Ok(all)
+    }
+
+    fn cached(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<Id, Snapshot>> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads one snapshot.
+    pub fn snapshot(&self, id: &Id) -> Result<Snapshot, PortError> {
+        if let Some(known) = self.cached().get(id) {
+            return Ok(known.clone());
+        }
+        let json = self.store.load(FileKind::Snapshot, id)?;
+        let snapshot = Snapshot::parse(*id, &json)?;
+        self.cached().insert(*id, snapshot.clone());
+        Ok(snapshot)
+    }
+
+    /// Returns the index, brought up to what is stored at this moment.
+    pub fn index(&self, cancel: &Cancel) -> Result<Arc<Index>, PortError> {
+        let known = Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner));
+        if known.is_fresh(&self.store)? {
+            return Ok(known);
+        }
+        let fresh = Arc::new(known.refreshed(&self.store, cancel)?);
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
+        Ok(fresh)
+    }
+
+    /// Adds what a session wrote to the index in memory.
+    pub(crate) fn learn(&self, outcome: crate::session::Outcome) {
+        if outcome.index_files.is_empty() {
+            return;
+        }
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut index).extend(&outcome.index_files, outcome.packs);
+    }
+
+    /// Forgets the index in memory: what was stored has been rewritten.
+    pub(crate) fn forget_index(&self) {
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+    }
+
+    pub(crate) fn writable(&self) -> Result<(), PortError> {
+        if self.options.read_only {
+            return Err(PortError::terminal("ReadOnly", "the repository was opened for reading"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.options.clock)()
+    }
+
+    /// Takes restic's lock; none when opened for reading.
+    pub(crate) fn lock(&self, exclusive: bool) -> Result<Option<Lock>, PortError> {
+        if self.options.read_only {
+            return Ok(None);
+        }
+        Lock::take(&self.store, &self.options.owner, &self.options.clock, exclusive).map(Some)
+    }
+
+    /// Lists the locks that lie in the repository.
+    pub fn locks(&self) -> Result<Vec<LockInfo>, PortError> {
+        lock::list(&self.store, &self.options.owner, self.now())
+    }
+
+    /// Removes stale locks, or all of them, and returns how many. Removing the lock of a process
+    /// that still works can cost data.
+    pub fn unlock(&self, all: bool) -> Result<usize, PortError> {
+        self.writable()?;
+        let mut removed = 0;
+        if all {
+            // Locks that cannot be read go as well.
+            for (id, _) in self.store.list(FileKind::Lock)? {
+                self.store.delete(FileKind::Lock, &id)?;
+                removed += 1;
+            }
+            return Ok(removed);
+        }
+        for lock in self.locks()?.into_iter().filter(|l| l.stale) {
+            self.store.delete(FileKind::Lock, &lock.id)?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+}
+
+fn find_key(storage: &dyn Storage, password: &[u8]) -> Result<(Id, KeyParts), PortError> {
+    let mut trouble = None;
+    for name in key_names(storage)?.into_iter().take(KEYS_TRIED_MAX) {
+        let Some(id) = Id::parse(&name) else { continue };
+        match load_key(storage, &name).and_then(|file| file.open(password)) {
+            Ok(Some(master)) => return Ok((id, master)),
+            Ok(None) => {}
+            // One damaged key must not lock out the others.
+            Err(e) => trouble = Some(e),
+        }
+    }
+    Err(trouble.unwrap_or_else(|| wrong_password(&storage.location())))
+}

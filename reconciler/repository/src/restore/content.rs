@@ -1,0 +1,287 @@
+//! The contents of a restore: files gather in a window, whose blobs are fetched pack by pack and
+//! written wherever they belong. A window bounds memory and keeps neighbours together.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use model::error::PortError;
+use model::ports::mover::{Entry, Overwrite, Prepared, ProblemKind};
+
+use super::walk::Context;
+use crate::fetch::{self, Fetched, Wanted};
+use crate::format::node::Node;
+use crate::format::pack::BlobKind;
+use crate::id::Id;
+
+/// Blobs of one window.
+const WINDOW_BLOBS_MAX: usize = 32 << 10;
+/// Plain bytes of one window.
+const WINDOW_BYTES_MAX: u64 = 512 << 20;
+
+/// A file whose content is under way.
+struct File {
+    path: Vec<u8>,
+    entry: Entry,
+    content: Vec<Id>,
+    /// Its content goes into storage order, not with one call.
+    prepared: Option<Prepared>,
+    damaged: AtomicBool,
+    /// All its blobs are in this window or an earlier one.
+    complete: bool,
+}
+
+/// One place where a blob's bytes belong.
+struct Place {
+    file: usize,
+    offset: u64,
+    /// The blob is all of the file.
+    whole: bool,
+}
+
+/// Files and blobs that are fetched next.
+#[derive(Default)]
+pub(super) struct Window {
+    files: Vec<File>,
+    wanted: Vec<Wanted<Place>>,
+    bytes: u64,
+}
+
+impl Window {
+    /// Adds a file; fetches and writes whenever the window is full.
+    pub fn add(&mut self, context: &Context<'_>, path: &[u8], node: Node) -> Result<(), PortError> {
+        let Node { entry, content, .. } = node;
+        let mut places = Vec::with_capacity(content.len());
+        let mut size = 0u64;
+        for id in &content {
+            match context.index.locate(BlobKind::Data, id) {
+                Ok((pack, blob)) => {
+                    places.push((pack, blob, size));
+                    size += u64::from(blob.plain_length());
+                }
+                Err(e) => {
+                    context.problem(path, ProblemKind::Damaged, e.chain());
+                    return Ok(());
+                }
+            }
+        }
+        if size != entry.size {
+            let message = format!("has {size} bytes of content, its entry says {}", entry.size);
+            context.problem(path, ProblemKind::Damaged, message);
+        }
+        context.tally.with(|s| s.bytes += size);
+        context.meter.bytes_total.fetch_add(size, Ordering::Relaxed);
+        if context.options.dry_run {
+            return Ok(());
+        }
+        let at_once = places.len() <= 1 && context.empty_target;
+        let mut prepared = None;
+        if !at_once {
+            match context.target.prepare_file(path, size, context.options.overwrite) {
+                Ok(Prepared::Kept) => return Ok(()),
+                Ok(state) => prepared = Some(state),
+                Err(e) => return context.unwritable(path, e),
+            }
+        }
+        let path = path.to_vec();
+        let damaged = AtomicBool::new(false);
+        self.files.push(File { path, entry, content, prepared, damaged, complete: false });
+        for (pack, blob, offset) in places {
+            let file = self.files.len() - 1;
+            let place = Place { file, offset, whole: at_once };
+            self.bytes += u64::from(blob.plain_length());
+            self.wanted.push(Wanted { pack, blob, tag: place });
+            if self.wanted.len() >= WINDOW_BLOBS_MAX || self.bytes >= WINDOW_BYTES_MAX {
+                self.flush(context)?;
+            }
+        }
+        if let Some(file) = self.files.last_mut() {
+            file.complete = true;
+        }
+        Ok(())
+    }
+
+    /// Fetches and writes all that has gathered; a file that is still growing stays.
+    pub fn flush(&mut self, context: &Context<'_>) -> Result<(), PortError> {
+        let threads = match context.options.threads {
+            0 => std::thread::available_parallelism().map_or(2, usize::from).min(16),
+            n => n.min(64),
+        };
+        let connections = context.store.storage.connections();
+        let wanted = std::mem::take(&mut self.wanted);
+        let wanted = self.unmatched(context, wanted, threads)?;
+        self.bytes = 0;
+        let files = &self.files;
+        fetch::fetch(
+            context.store,
+            context.index,
+            wanted,
+            threads.max(connections.min(16)),
+            context.cancel,
+            &|want, fetched, _| write(context, &files[want.tag.file], want, fetched),
+        )?;
+        self.finish(context, threads)?;
+        let growing = self.files.pop_if(|f| !f.complete);
+        self.files.clear();
+        self.files.extend(growing);
+        Ok(())
+    }
+
+    /// Leaves out what lies at the target already.
+    fn unmatched(
+        &self,
+        context: &Context<'_>,
+        wanted: Vec<Wanted<Place>>,
+        threads: usize,
+    ) -> Result<Vec<Wanted<Place>>, PortError> {
+        let existing = |w: &Wanted<Place>| self.files[w.tag.file].prepared == Some(Prepared::Existing);
+        if !wanted.iter().any(existing) {
+            return Ok(wanted);
+        }
+        let mut groups: Vec<Vec<Wanted<Place>>> = Vec::new();
+        for want in wanted {
+            match groups.last_mut() {
+                Some(group) if group[0].tag.file == want.tag.file => group.push(want),
+                _ => groups.push(vec![want]),
+            }
+        }
+        let groups: Vec<_> = groups.into_iter().map(|g| Mutex::new(Some(g))).collect();
+        let left = Mutex::new(Vec::new());
+        parallel(groups.len(), threads, |at| {
+            context.cancel.check()?;
+            let taken = groups[at].lock().unwrap_or_else(PoisonError::into_inner).take();
+            let mut group = taken.unwrap_or_default();
+            if group.first().is_some_and(existing) {
+                let pieces: Vec<_> = group
+                    .iter()
+                    .map(|w| (w.tag.offset, w.blob.plain_length(), w.blob.id.0))
+                    .collect();
+                let path = &self.files[group[0].tag.file].path;
+                let matches = context.target.matching(path, &pieces)?;
+                let mut matches = matches.into_iter();
+                group.retain(|w| {
+                    let same = matches.next().unwrap_or(false);
+                    if same {
+                        let bytes = u64::from(w.blob.plain_length());
+                        context.tally.with(|s| s.bytes_kept += bytes);
+                        context.meter.done(0, bytes);
+                    }
+                    !same
+                });
+            }
+            left.lock().unwrap_or_else(PoisonError::into_inner).extend(group);
+            Ok(())
+        })?;
+        Ok(left.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sets the metadata of complete files and reads them again where asked to.
+    fn finish(&self, context: &Context<'_>, threads: usize) -> Result<(), PortError> {
+        parallel(self.files.len(), threads, |at| {
+            context.cancel.check()?;
+            let file = &self.files[at];
+            if !file.complete {
+                return Ok(());
+            }
+            context.meter.done(1, 0);
+            let path = &file.path;
+            if file.prepared.is_some() || file.content.is_empty() {
+                let dressed = if file.prepared.is_some() {
+                    context.target.set_metadata(path, &file.entry)
+                } else {
+                    context.target.write_file(path, &file.entry, &[], Overwrite::Always)
+                };
+                match dressed {
+                    Ok(problems) => context.tally.problems(context.meter, problems),
+                    Err(e) => context.unwritable(path, e)?,
+                }
+            }
+            if context.options.verify && !file.damaged.load(Ordering::Relaxed) {
+                verify(context, file)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn verify(context: &Context<'_>, file: &File) -> Result<(), PortError> {
+    let mut offset = 0;
+    let mut pieces = Vec::with_capacity(file.content.len());
+    for id in &file.content {
+        let (_, blob) = context.index.locate(BlobKind::Data, id)?;
+        pieces.push((offset, blob.plain_length(), id.0));
+        offset += u64::from(blob.plain_length());
+    }
+    match context.target.matching(&file.path, &pieces) {
+        Ok(same) if same.iter().all(|s| *s) => context.tally.with(|s| s.files_verified += 1),
+        Ok(_) => {
+            let message = "differs from the snapshot when it is read again";
+            context.problem(&file.path, ProblemKind::Unwritable, message);
+        }
+        Err(e) => context.unwritable(&file.path, e)?,
+    }
+    Ok(())
+}
+
+fn write(
+    context: &Context<'_>,
+    file: &File,
+    want: &Wanted<Place>,
+    fetched: Fetched<'_>,
+) -> Result<(), PortError> {
+    let plain = match fetched {
+        Fetched::Blob { plain, .. } => plain,
+        Fetched::Lost(e) => {
+            // Named once a file; the rest of it is restored all the same.
+            if !file.damaged.swap(true, Ordering::Relaxed) {
+                context.problem(&file.path, ProblemKind::Damaged, e.chain());
+            }
+            return Ok(());
+        }
+    };
+    let target = context.target;
+    let written = if want.tag.whole {
+        let overwrite = context.options.overwrite;
+        target.write_file(&file.path, &file.entry, &[plain], overwrite)
+    } else {
+        let fresh = file.prepared == Some(Prepared::Fresh);
+        target.write_at(&file.path, want.tag.offset, plain, fresh).map(|()| Vec::new())
+    };
+    match written {
+        Ok(problems) => context.tally.problems(context.meter, problems),
+        Err(e) => {
+            file.damaged.store(true, Ordering::Relaxed);
+            context.unwritable(&file.path, e)?;
+        }
+    }
+    context.tally.with(|s| s.bytes_written += plain.len() as u64);
+    context.meter.done(0, plain.len() as u64);
+    Ok(())
+}
+
+/// Calls `work` for each number below `count` from several threads; the first error ends it.
+fn parallel(
+    count: usize,
+    threads: usize,
+    work: impl Fn(usize) -> Result<(), PortError> + Sync,
+) -> Result<(), PortError> {
+    let next = AtomicUsize::new(0);
+    let run = || loop {
+        let at = next.fetch_add(1, Ordering::Relaxed);
+        if at >= count {
+            return Ok(());
+        }
+        if let Err(e) = work(at) {
+            next.store(count, Ordering::Relaxed);
+            return Err(e);
+        }
+    };
+    let threads = threads.min(count);
+    if threads <= 1 {
+        return run();
+    }
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        handles.into_iter().map(crate::join).collect::<Result<Vec<()>, _>>().map(|_| ())
+    })
+}

@@ -1,0 +1,9 @@
+//! Storage that needs nothing but this machine: local files and, for tests, memory; and the suite
+//! that every implementation of the port runs.
+
+pub mod conformance;
+pub mod local;
+pub mod memory;
+
+pub use local::LocalStorage;
+pub use memory::MemoryStorage;

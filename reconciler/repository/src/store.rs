@@ -1,0 +1,150 @@
+//! Unpacked files and blobs in storage: sealing, opening and checking of each; used by every operation.
+
+use std::sync::Arc;
+
+use model::error::PortError;
+use model::ports::storage::{ALREADY_EXISTS, FileKind, NOT_FOUND, Storage};
+
+use crate::codec::{self, Codec};
+use crate::crypto::Cipher;
+use crate::format::pack::PackedBlob;
+use crate::id::Id;
+
+/// The largest index, snapshot or lock file in bytes that is read.
+const UNPACKED_BYTES_MAX: u64 = 256 << 20;
+/// The largest such file in bytes once it is decompressed.
+const UNPACKED_PLAIN_BYTES_MAX: u64 = 1 << 30;
+/// First byte of a compressed unpacked file.
+const COMPRESSED: u8 = 2;
+
+/// Stable reason word of an error for stored bytes that are not what was written.
+pub const DAMAGED: &str = "Damaged";
+/// Stable reason word of an error for a blob that no index knows.
+pub const BLOB_MISSING: &str = "BlobMissing";
+
+/// Storage with the key that opens it.
+pub struct Store {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) cipher: Cipher,
+    pub(crate) version: u32,
+    /// zstd level of what is written.
+    pub(crate) level: i32,
+}
+
+pub(crate) fn damaged(what: impl Into<String>) -> PortError {
+    PortError::terminal(DAMAGED, what)
+}
+
+impl Store {
+    /// Loads, authenticates and decompresses a file of JSON.
+    pub(crate) fn load(&self, kind: FileKind, id: &Id) -> Result<Vec<u8>, PortError> {
+        let name = if kind == FileKind::Config { String::new() } else { id.hex() };
+        let shown = format!("{}/{name}", kind.folder());
+        let mut data = self.storage.load(kind, &name, UNPACKED_BYTES_MAX)?;
+        if kind != FileKind::Config && Id::of(&data) != *id {
+            return Err(damaged(format!("{shown} does not have the content of its name")));
+        }
+        let Some(plain) = self.cipher.open(&mut data)? else {
+            return Err(damaged(format!("{shown} is not authentic")));
+        };
+        match plain.first() {
+            Some(b'{' | b'[') => Ok(plain.to_vec()),
+            Some(&COMPRESSED) if kind != FileKind::Config => {
+                codec::decompress_unbounded(&plain[1..], UNPACKED_PLAIN_BYTES_MAX)
+                    .ok_or_else(|| damaged(format!("{shown} does not decompress")))
+            }
+            _ => Err(damaged(format!("{shown} is of an unknown encoding"))),
+        }
+    }
+
+    /// Seals and saves a file of JSON under its digest.
+    pub(crate) fn save(&self, kind: FileKind, json: &[u8]) -> Result<Id, PortError> {
+        let mut sealed = Vec::new();
+        if self.version >= 2 && kind != FileKind::Config {
+            let mut codec = Codec::new(self.level.max(3))?;
+            codec.compress(json)?;
+            let mut plain = Vec::with_capacity(codec.packed.len() + 1);
+            plain.push(COMPRESSED);
+            plain.extend_from_slice(&codec.packed);
+            self.cipher.seal(&plain, &mut sealed)?;
+        } else {
+            self.cipher.seal(json, &mut sealed)?;
+        }
+        let id = Id::of(&sealed);
+        let name = if kind == FileKind::Config { String::new() } else { id.hex() };
+        match self.storage.save(kind, &name, &sealed, &id.0) {
+            // A retry after an answer was lost: the same bytes lie there.
+            Err(e) if e.reason == ALREADY_EXISTS && kind != FileKind::Config => Ok(id),
+            other => other.map(|()| id),
+        }
+    }
+
+    /// Returns the ids of all files of a kind.
+    pub(crate) fn list(&self, kind: FileKind) -> Result<Vec<(Id, u64)>, PortError> {
+        let mut all = Vec::new();
+        self.storage.list(kind, &mut |file| {
+            // Other names are not this format's.
+            if let Some(id) = Id::parse(&file.name) {
+                all.push((id, file.size_bytes));
+            }
+            Ok(())
+        })?;
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    /// Deletes a file; one that is gone already is no fault.
+    pub(crate) fn delete(&self, kind: FileKind, id: &Id) -> Result<(), PortError> {
+        match self.storage.delete(kind, &id.hex()) {
+            Err(e) if e.reason == NOT_FOUND => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Opens one blob's sealed bytes into `out` and checks them against the blob's id.
+    pub(crate) fn open_blob(
+        &self,
+        pack: &Id,
+        blob: &PackedBlob,
+        sealed: &mut [u8],
+        codec: &mut Codec,
+        out: &mut Vec<u8>,
+    ) -> Result<(), PortError> {
+        let bad = |what: &str| {
+            damaged(format!("pack {pack}: blob {} at {} {what}", blob.id, blob.offset))
+        };
+        let Some(plain) = self.cipher.open(sealed)? else {
+            return Err(bad("is not authentic"));
+        };
+        if blob.uncompressed == 0 {
+            out.clear();
+            out.extend_from_slice(plain);
+        } else {
+            codec
+                .decompress(plain, blob.uncompressed as usize, out)
+                .ok_or_else(|| bad("does not decompress"))?;
+        }
+        if Id::of(out) != blob.id {
+            return Err(bad("has other content than its id"));
+        }
+        Ok(())
+    }
+
+    /// Loads one blob by its place.
+    pub(crate) fn load_blob(
+        &self,
+        pack: &Id,
+        blob: &PackedBlob,
+        codec: &mut Codec,
+        out: &mut Vec<u8>,
+    ) -> Result<(), PortError> {
+        let mut sealed = vec![0; blob.length as usize];
+        self.storage.load_range(
+            FileKind::Pack,
+            &pack.hex(),
+            u64::from(blob.offset),
+            &mut sealed,
+        )?;
+        self.open_blob(pack, blob, &mut sealed, codec, out)
+    }
+}

@@ -1,0 +1,103 @@
+//! Reading of trees: packs of trees are fetched whole and kept for a while, as neighbours are asked
+//! for next. On remote storage this is what makes comparing with a parent fast.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use model::error::PortError;
+use model::ports::storage::FileKind;
+
+use crate::codec::Codec;
+use crate::format::node::{self, Node};
+use crate::format::pack::BlobKind;
+use crate::id::Id;
+use crate::index::Index;
+use crate::store::{Store, damaged};
+
+/// Bytes of packs that are kept.
+const KEPT_BYTES_MAX: usize = 48 << 20;
+/// Packs above this size in bytes are not fetched whole.
+const WHOLE_BYTES_MAX: u64 = 36 << 20;
+
+type Pack = Arc<Vec<u8>>;
+
+/// Reads trees of one repository.
+pub(crate) struct TreeCache<'a> {
+    store: &'a Store,
+    index: &'a Index,
+    packs: Mutex<VecDeque<(Id, Pack)>>,
+    codec: Mutex<Codec>,
+}
+
+impl<'a> TreeCache<'a> {
+    pub fn new(store: &'a Store, index: &'a Index) -> Result<Self, PortError> {
+        let codec = Mutex::new(Codec::new(store.level)?);
+        Ok(Self { store, index, packs: Mutex::default(), codec })
+    }
+
+    /// Loads and reads one tree.
+    pub fn load(&self, id: &Id) -> Result<Vec<Node>, PortError> {
+        let mut out = Vec::new();
+        self.load_plain(id, &mut out)?;
+        node::parse(&out).map_err(|e| damaged(format!("tree {id} is damaged")).with_source(e))
+    }
+
+    /// Loads the plain bytes of one tree.
+    pub fn load_plain(&self, id: &Id, out: &mut Vec<u8>) -> Result<(), PortError> {
+        let mut first = None;
+        let places = self.index.places(BlobKind::Tree, id);
+        if places.is_empty() {
+            self.index.locate(BlobKind::Tree, id)?;
+        }
+        for (pack, blob) in places {
+            let read = || -> Result<Vec<u8>, PortError> {
+                let whole = self.pack(&pack)?;
+                let begin = blob.offset as usize;
+                let end = begin.saturating_add(blob.length as usize);
+                match whole.as_ref().and_then(|w| w.get(begin..end)) {
+                    Some(sealed) => Ok(sealed.to_vec()),
+                    None => {
+                        let mut sealed = vec![0; blob.length as usize];
+                        let offset = u64::from(blob.offset);
+                        self.store.storage.load_range(FileKind::Pack, &pack.hex(), offset, &mut sealed)?;
+                        Ok(sealed)
+                    }
+                }
+            };
+            let mut codec = self.codec.lock().unwrap_or_else(PoisonError::into_inner);
+            let opened = read().and_then(|mut sealed| {
+                self.store.open_blob(&pack, &blob, &mut sealed, &mut codec, out)
+            });
+            match opened {
+                Ok(()) => return Ok(()),
+                Err(e) => first = first.or(Some(e)),
+            }
+        }
+        Err(first.unwrap_or_else(|| damaged(format!("tree {id} cannot be read"))))
+    }
+
+    fn pack(&self, id: &Id) -> Result<Option<Pack>, PortError> {
+        {
+            let mut packs = self.packs.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(at) = packs.iter().position(|(known, _)| known == id)
+                && let Some(hit) = packs.remove(at)
+            {
+                let pack = Arc::clone(&hit.1);
+                packs.push_front(hit);
+                return Ok(Some(pack));
+            }
+        }
+        let name = id.hex();
+        if self.store.storage.stat(FileKind::Pack, &name)? > WHOLE_BYTES_MAX {
+            return Ok(None);
+        }
+        let pack = Arc::new(self.store.storage.load(FileKind::Pack, &name, WHOLE_BYTES_MAX)?);
+        let mut packs = self.packs.lock().unwrap_or_else(PoisonError::into_inner);
+        packs.push_front((*id, Arc::clone(&pack)));
+        let mut total: usize = packs.iter().map(|(_, p)| p.len()).sum();
+        while total > KEPT_BYTES_MAX && packs.len() > 1 {
+            total -= packs.pop_back().map_or(0, |(_, p)| p.len());
+        }
+        Ok(Some(pack))
+    }
+}
