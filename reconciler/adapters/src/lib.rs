@@ -6,10 +6,12 @@
 //!
 //! Must not contain: decisions; imports of `plan` or `runtime`.
 
+pub mod agents;
 pub mod clock;
 pub mod engine;
 pub mod fault;
 pub mod secrets;
 pub mod source;
 pub mod state;
+pub mod tools;
 pub mod transport;

@@ -105,7 +105,8 @@ impl Running {
             if wait_for(pipe.as_fd(), flags, TICK)? {
                 return Ok(());
             }
-            if self.status.is_none() && wait_for(self.alive.as_fd(), PollFlags::IN, Duration::ZERO)? {
+            if self.status.is_none() && wait_for(self.alive.as_fd(), PollFlags::IN, Duration::ZERO)?
+            {
                 // It has ended, and something that it left behind holds the pipe.
                 let _ = kill_process_group(self.group, Signal::KILL);
             }
