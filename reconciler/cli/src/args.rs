@@ -496,7 +496,7 @@ pub struct CompletionsArgs {
 pub struct ToolArgs {
     /// Passed on
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub rest: Vec<std::ffi::OsString>,
+    pub rest: Vec<String>,
 }
 
 /// Parses the process's arguments. Wrong usage ends with 64, help and version with 0.

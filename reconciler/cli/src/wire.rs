@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use adapters::agents::Agents;
+use adapters::agents::Fleet;
 use adapters::clock::System;
-use adapters::engine::Engine;
+use adapters::engine::Repositories;
 use adapters::secrets::Chain;
 use adapters::source::{Access, Git, Location};
 use adapters::state::{CrashAfter, Folder};
+use adapters::transport::Local;
 use model::agent::SecretRef;
 use model::ports::secrets::Secrets;
 use model::ports::source::{ConfigTree, Source};
@@ -26,10 +27,8 @@ include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
 pub struct Wired {
     /// The ports.
     pub world: World,
-    /// Where state lies.
-    pub state: PathBuf,
-    /// Where secrets are looked for.
-    pub secrets: Arc<Chain>,
+    /// The data engine, for hand tools.
+    pub engine: Repositories,
 }
 
 /// Returns the built-in templates and policies, by path.
@@ -153,10 +152,21 @@ pub fn wire(global: &Global) -> Result<Wired, CliError> {
     let source: Arc<dyn Source> = Arc::new(source(global, &state_path, secrets.clone())?);
     let told = chain.clone();
     let clock = Arc::new(System);
+    let engine = Repositories::new(adapters::engine::Parts {
+        secrets: secrets.clone(),
+        clock: clock.clone(),
+        marks: state_path.join("marks"),
+    });
+    let agents = Fleet::new(adapters::agents::Parts {
+        local: Arc::new(Local::new(None, std::env::vars_os())?),
+        secrets,
+        clock: clock.clone(),
+        scratch: state_path.join("scratch"),
+    });
     let world = World {
         source,
-        engine: Arc::new(Engine::new(secrets.clone(), clock.clone())),
-        agents: Arc::new(Agents::new(secrets, clock.clone(), state_path.join("scratch"))),
+        engine: Arc::new(engine.clone()),
+        agents: Arc::new(agents),
         state,
         clock,
         builtin: Arc::new(builtin()),
@@ -164,5 +174,5 @@ pub fn wire(global: &Global) -> Result<Wired, CliError> {
         hostname: hostname(),
         limits: Limits::default(),
     };
-    Ok(Wired { world, state: state_path, secrets: chain })
+    Ok(Wired { world, engine })
 }

@@ -98,6 +98,7 @@ pub fn tool(args: ToolArgs) -> Result<Exit, CliError> {
         &args.rest,
         &mut std::io::stdin().lock(),
         &mut std::io::stdout().lock(),
+        &mut std::io::stderr().lock(),
     );
     Ok(Exit::from_code(code))
 }
