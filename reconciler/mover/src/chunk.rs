@@ -54,8 +54,7 @@ fn first_cut(data: &[u8], fixed: Option<usize>, at_end: bool) -> Option<usize> {
     }
     let window = &data[..data.len().min(CUT_MAX)];
     let (small, large) = *MASKS;
-    let (_, end) =
-        cut(window, CUT_MIN, CUT_AVERAGE, CUT_MAX, small, large, small << 1, large << 1);
+    let (_, end) = cut(window, CUT_MIN, CUT_AVERAGE, CUT_MAX, small, large, small << 1, large << 1);
     // A cut at the very end of what is at hand may only be the end of what is at hand.
     (end < window.len() || window.len() == CUT_MAX || at_end).then_some(end)
 }

@@ -14,4 +14,3 @@ pub mod walk;
 
 pub use source::LocalSource;
 pub use target::LocalTarget;
-

@@ -20,7 +20,8 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 fn read(path: &str) -> HashMap<u32, Arc<str>> {
     use std::io::Read;
     let mut text = String::new();
-    let read = std::fs::File::open(path).and_then(|f| f.take(FILE_BYTES_MAX).read_to_string(&mut text));
+    let read =
+        std::fs::File::open(path).and_then(|f| f.take(FILE_BYTES_MAX).read_to_string(&mut text));
     if read.is_err() {
         return HashMap::new();
     }

@@ -27,11 +27,7 @@ impl Patterns {
                 .filter(|p| !p.is_empty() && *p != ".")
                 .map(|p| p.as_bytes().to_vec())
                 .collect();
-            (!parts.is_empty()).then(|| Pattern {
-                negated,
-                absolute: text.starts_with('/'),
-                parts,
-            })
+            (!parts.is_empty()).then(|| Pattern { negated, absolute: text.starts_with('/'), parts })
         };
         Self(patterns.into_iter().filter_map(parse).collect())
     }
@@ -137,7 +133,8 @@ fn class(pattern: &[u8], name: &[u8]) -> Option<(usize, usize)> {
                 let (low, n) = literal(&pattern[at..])?;
                 at += n;
                 let mut high = low;
-                if pattern.get(at) == Some(&b'-') && pattern.get(at + 1).is_some_and(|b| *b != b']') {
+                if pattern.get(at) == Some(&b'-') && pattern.get(at + 1).is_some_and(|b| *b != b']')
+                {
                     let (top, n) = literal(&pattern[at + 1..])?;
                     high = top;
                     at += 1 + n;
@@ -166,7 +163,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn check(patterns: &[&str], path: &str, expect: bool) {
-        let parts: Vec<&[u8]> = path.split('/').filter(|p| !p.is_empty()).map(str::as_bytes).collect();
+        let parts: Vec<&[u8]> =
+            path.split('/').filter(|p| !p.is_empty()).map(str::as_bytes).collect();
         let got = Patterns::new(patterns.iter().copied()).excluded(&parts);
         assert_eq!(got, expect, "{patterns:?} on {path}");
     }

@@ -113,8 +113,7 @@ impl LocalSource {
         };
         before.size = length;
         let entry = Box::new(before);
-        let outcome =
-            if at_rest { ReadOutcome::Whole(entry) } else { ReadOutcome::Changed(entry) };
+        let outcome = if at_rest { ReadOutcome::Whole(entry) } else { ReadOutcome::Changed(entry) };
         Ok(Attempt::Done(outcome))
     }
 
@@ -129,7 +128,14 @@ impl LocalSource {
         CHUNKER.with_borrow_mut(|chunker| {
             for attempt in 1..=ATTEMPTS {
                 let last = attempt == ATTEMPTS;
-                match self.attempt(number, request, chunking, chunker, last, (cancel, &mut *sink))? {
+                match self.attempt(
+                    number,
+                    request,
+                    chunking,
+                    chunker,
+                    last,
+                    (cancel, &mut *sink),
+                )? {
                     Attempt::Done(outcome) => return sink.end(number, outcome),
                     Attempt::Again => sink.restart(number)?,
                 }

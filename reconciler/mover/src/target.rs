@@ -117,7 +117,8 @@ impl LocalTarget {
 
     fn folder(&self, path: &[u8]) -> Result<Rc<OwnedFd>, PortError> {
         LAST.with_borrow_mut(|last| {
-            if let Some(kept) = last.as_ref().filter(|k| k.serial == self.serial && k.path == path) {
+            if let Some(kept) = last.as_ref().filter(|k| k.serial == self.serial && k.path == path)
+            {
                 return Ok(Rc::clone(&kept.fd));
             }
             let flags = OFlags::PATH | OFlags::DIRECTORY;
@@ -158,7 +159,8 @@ impl LocalTarget {
 
     /// Makes a file anew. `None` when something is in the way.
     fn create(&self, at: BorrowedFd<'_>, name: &[u8]) -> Result<Option<OwnedFd>, Errno> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(at, name, flags, Mode::from_raw_mode(0o600)) {
             Ok(fd) => Ok(Some(fd)),
             Err(Errno::EXIST) => Ok(None),
@@ -216,7 +218,13 @@ impl LocalTarget {
     }
 
     /// The same for what cannot be opened: links, devices, pipes.
-    fn dress_special(&self, at: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry) -> Vec<Problem> {
+    fn dress_special(
+        &self,
+        at: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+        entry: &Entry,
+    ) -> Vec<Problem> {
         use std::os::fd::AsRawFd;
         let mut problems = Vec::new();
         let mut note = |doing: &str, result: Result<(), Errno>| {
@@ -234,8 +242,12 @@ impl LocalTarget {
             place.extend_from_slice(name);
             let present = stat::xattrs(&ByPath(&place)).unwrap_or_default();
             for (key, value) in entry.xattrs.iter().filter(|x| !present.contains(x)) {
-                let set =
-                    rustix::fs::lsetxattr(place.as_slice(), key.as_slice(), value, XattrFlags::empty());
+                let set = rustix::fs::lsetxattr(
+                    place.as_slice(),
+                    key.as_slice(),
+                    value,
+                    XattrFlags::empty(),
+                );
                 note(&format!("set attribute {}", key.escape_ascii()), set);
             }
         }
@@ -292,7 +304,10 @@ fn read_exact(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<bool
 }
 
 /// Calls `each` with the runs of `data` that are not whole pages of zeros.
-fn without_holes(data: &[u8], mut each: impl FnMut(usize, &[u8]) -> Result<(), Errno>) -> Result<(), Errno> {
+fn without_holes(
+    data: &[u8],
+    mut each: impl FnMut(usize, &[u8]) -> Result<(), Errno>,
+) -> Result<(), Errno> {
     static ZEROS: [u8; HOLE_BYTES] = [0; HOLE_BYTES];
     let mut begin = None;
     for (number, page) in data.chunks(HOLE_BYTES).enumerate() {

@@ -288,9 +288,15 @@ impl Checker<'_> {
                 };
                 let nodes = match trees.load(&id) {
                     Ok(nodes) => nodes,
-                    Err(e) if crate::fetch::is_damage(&e) || e.reason == crate::store::BLOB_MISSING => {
-                        let reason =
-                            if e.reason == crate::store::BLOB_MISSING { "TreeMissing" } else { "TreeDamaged" };
+                    Err(e)
+                        if crate::fetch::is_damage(&e)
+                            || e.reason == crate::store::BLOB_MISSING =>
+                    {
+                        let reason = if e.reason == crate::store::BLOB_MISSING {
+                            "TreeMissing"
+                        } else {
+                            "TreeDamaged"
+                        };
                         self.fault(fault(reason, id, &path, e.chain()));
                         continue;
                     }
@@ -302,7 +308,9 @@ impl Checker<'_> {
                     below.push(b'/');
                     below.extend_from_slice(&node.entry.name);
                     for blob in &node.content {
-                        if used.insert((BlobKind::Data, *blob)) && !self.index.has(BlobKind::Data, blob) {
+                        if used.insert((BlobKind::Data, *blob))
+                            && !self.index.has(BlobKind::Data, blob)
+                        {
                             let message = format!("data blob {blob} is in no index");
                             self.fault(fault("BlobMissing", *blob, &below, message));
                         }
@@ -408,7 +416,10 @@ impl Checker<'_> {
 }
 
 /// Reads the header of a pack that is in memory.
-pub(crate) fn header_of(store: &Store, data: &mut [u8]) -> Result<Option<Vec<PackedBlob>>, PortError> {
+pub(crate) fn header_of(
+    store: &Store,
+    data: &mut [u8],
+) -> Result<Option<Vec<PackedBlob>>, PortError> {
     let size = data.len() as u64;
     let Some(last) = data.last_chunk::<4>() else { return Ok(None) };
     let Some(total) = pack::header_size(*last, size) else { return Ok(None) };

@@ -177,8 +177,7 @@ impl Kdf {
         let params = scrypt::Params::new(self.log_n, self.r, self.p, 64)
             .map_err(|_| PortError::terminal("BadKeyFile", "scrypt parameters are not valid"))?;
         let mut out = Zeroizing::new([0; 64]);
-        scrypt::scrypt(password, salt, &params, &mut *out)
-            .map_err(|_| broken("key derivation"))?;
+        scrypt::scrypt(password, salt, &params, &mut *out).map_err(|_| broken("key derivation"))?;
         let mut parts = KeyParts { encrypt: [0; 32], mac_k: [0; 16], mac_r: [0; 16] };
         parts.encrypt.copy_from_slice(&out[..32]);
         parts.mac_k.copy_from_slice(&out[32..48]);
@@ -211,7 +210,8 @@ mod tests {
     #[test]
     fn hostile_key_costs_are_refused() {
         assert!(Kdf::from_numbers(1 << 15, 8, 4).is_some());
-        for (n, r, p) in [(3, 8, 1), (1 << 40, 8, 1), (1 << 15, 0, 1), (1 << 15, 8, 1000), (0, 1, 1)]
+        for (n, r, p) in
+            [(3, 8, 1), (1 << 40, 8, 1), (1 << 15, 0, 1), (1 << 15, 8, 1000), (0, 1, 1)]
         {
             assert!(Kdf::from_numbers(n, r, p).is_none(), "{n} {r} {p}");
         }

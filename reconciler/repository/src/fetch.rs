@@ -148,8 +148,12 @@ fn fetch_span<T>(
     let length = (end.unwrap_or(begin) - begin) as usize;
     scratch.read.resize(length, 0);
     let name = first.pack.hex();
-    let read =
-        store.storage.load_range(FileKind::Pack, &name, u64::from(begin), &mut scratch.read[..length]);
+    let read = store.storage.load_range(
+        FileKind::Pack,
+        &name,
+        u64::from(begin),
+        &mut scratch.read[..length],
+    );
     if let Err(e) = &read
         && !is_damage(e)
     {
@@ -176,7 +180,9 @@ fn fetch_span<T>(
                     return Err(e);
                 }
                 match elsewhere(store, index, want, scratch)? {
-                    true => each(want, Fetched::Blob { plain: &scratch.plain, packed: &[] }, thread)?,
+                    true => {
+                        each(want, Fetched::Blob { plain: &scratch.plain, packed: &[] }, thread)?
+                    }
                     false => each(want, Fetched::Lost(&e), thread)?,
                 }
                 continue;

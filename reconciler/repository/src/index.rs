@@ -174,8 +174,7 @@ fn find(entries: &[Entry], id: &Id) -> Option<usize> {
 impl Index {
     /// Returns this index brought up to the files that are stored at this moment.
     pub(crate) fn refreshed(&self, store: &Store, cancel: &Cancel) -> Result<Self, PortError> {
-        let stored: Vec<Id> =
-            store.list(FileKind::Index)?.into_iter().map(|(id, _)| id).collect();
+        let stored: Vec<Id> = store.list(FileKind::Index)?.into_iter().map(|(id, _)| id).collect();
         let kept = stored.iter().filter(|id| self.files.contains(id)).count();
         if kept < self.files.len() {
             return Self::default().with_files(store, &stored, cancel);
@@ -190,8 +189,7 @@ impl Index {
     /// Returns whether the stored index files are the ones this index was made of.
     pub(crate) fn is_fresh(&self, store: &Store) -> Result<bool, PortError> {
         let stored = store.list(FileKind::Index)?;
-        Ok(stored.len() == self.files.len()
-            && stored.iter().all(|(id, _)| self.files.contains(id)))
+        Ok(stored.len() == self.files.len() && stored.iter().all(|(id, _)| self.files.contains(id)))
     }
 
     fn with_files(

@@ -27,6 +27,8 @@ pub mod stats;
 pub mod storage;
 pub mod store;
 mod tar;
+#[doc(hidden)]
+pub mod testing;
 mod treecache;
 mod used;
 
@@ -37,12 +39,12 @@ pub use forget::Rewrite;
 pub use format::snapshot::Snapshot;
 pub use id::Id;
 pub use lock::{Clock, LockInfo, Owner};
-pub use restore::{RestoreOptions, RestoreSummary};
-pub use stats::{SnapshotStats, Stats};
 pub use prune::{PruneMark, PruneOptions, PruneReport};
 pub use read::{Change, Difference};
 pub use repair::RebuildReport;
 pub use repo::{KeyInfo, Options, Repository};
+pub use restore::{RestoreOptions, RestoreSummary};
+pub use stats::{SnapshotStats, Stats};
 
 /// Returns what a thread returned; its panic goes on in the caller.
 fn join<T>(handle: std::thread::ScopedJoinHandle<'_, T>) -> T {

@@ -163,7 +163,13 @@ fn conflict(lock: &LockInfo, now: Timestamp) -> PortError {
     }
 }
 
-fn look(store: &Store, me: &Owner, now: Timestamp, exclusive: bool, mine: Option<&Id>) -> Result<(), PortError> {
+fn look(
+    store: &Store,
+    me: &Owner,
+    now: Timestamp,
+    exclusive: bool,
+    mine: Option<&Id>,
+) -> Result<(), PortError> {
     for lock in list(store, me, now)? {
         if Some(&lock.id) == mine {
             continue;
@@ -230,7 +236,12 @@ impl Lock {
                 (Arc::clone(&state), Arc::clone(store), me.clone(), Arc::clone(clock));
             std::thread::spawn(move || renew(&state, &store, &me, &clock, exclusive))
         };
-        Ok(Self { state, store: Arc::clone(store), clock: Arc::clone(clock), renewer: Some(renewer) })
+        Ok(Self {
+            state,
+            store: Arc::clone(store),
+            clock: Arc::clone(clock),
+            renewer: Some(renewer),
+        })
     }
 
     /// Says whether the lock still protects: asked before every step that would harm without it.
@@ -248,18 +259,23 @@ impl Lock {
 }
 
 /// Renews the lock until it is released.
-fn renew(state: &(Mutex<Held>, Condvar), store: &Store, me: &Owner, clock: &Clock, exclusive: bool) {
+fn renew(
+    state: &(Mutex<Held>, Condvar),
+    store: &Store,
+    me: &Owner,
+    clock: &Clock,
+    exclusive: bool,
+) {
     let mut held = state.0.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        let (next, timeout) = state
-            .1
-            .wait_timeout(held, REFRESH_EVERY)
-            .unwrap_or_else(PoisonError::into_inner);
-        held = next;
+        // Before the wait as well: the lock may have been released before this thread came here.
         if held.released {
             return;
         }
-        if !timeout.timed_out() {
+        let (next, timeout) =
+            state.1.wait_timeout(held, REFRESH_EVERY).unwrap_or_else(PoisonError::into_inner);
+        held = next;
+        if held.released || !timeout.timed_out() {
             continue;
         }
         let old = held.id;

@@ -143,7 +143,12 @@ impl Repository {
             return Err(PortError::terminal("PackMissing", message));
         }
         let indexed: HashSet<Id> = if options.dry_run || decision.drop.is_empty() {
-            index.packs().into_iter().map(|p| p.id).filter(|id| !decision.drop.contains(id)).collect()
+            index
+                .packs()
+                .into_iter()
+                .map(|p| p.id)
+                .filter(|id| !decision.drop.contains(id))
+                .collect()
         } else {
             meter.phase("repack");
             self.reindex(&index, decision, options, lock, cancel)?
@@ -228,8 +233,7 @@ impl Repository {
         options: &PruneOptions,
         cancel: &Cancel,
     ) -> Result<crate::session::Outcome, PortError> {
-        let wanted =
-            blobs.into_iter().map(|(pack, blob)| Wanted { pack, blob, tag: () }).collect();
+        let wanted = blobs.into_iter().map(|(pack, blob)| Wanted { pack, blob, tag: () }).collect();
         // Against an empty index, or the blobs would count as stored.
         let nothing = Index::default();
         let ((), outcome) = Session::run(&self.store, &nothing, cancel, |session| {
@@ -324,8 +328,7 @@ pub(crate) fn transfer(
             return Ok(());
         }
         let mut pair = sealers[thread].lock().unwrap_or_else(PoisonError::into_inner);
-        let sealer =
-            if want.blob.kind == BlobKind::Data { &mut pair.0 } else { &mut pair.1 };
+        let sealer = if want.blob.kind == BlobKind::Data { &mut pair.0 } else { &mut pair.1 };
         session.put_packed(sealer, &want.blob, plain, packed)
     })?;
     for pair in sealers {

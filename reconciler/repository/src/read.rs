@@ -64,7 +64,8 @@ pub(crate) fn walk_tree(
         path.push(b'/');
         path.extend_from_slice(&node.entry.name);
         let below = each(&path, &node)?;
-        if let (true, EntryKind::Directory, Some(subtree)) = (below, node.entry.kind, &node.subtree) {
+        if let (true, EntryKind::Directory, Some(subtree)) = (below, node.entry.kind, &node.subtree)
+        {
             if stack.len() >= DEPTH_MAX {
                 let shown = path.escape_ascii();
                 return Err(PortError::terminal("TooDeep", format!("{shown} is too deep")));
@@ -238,7 +239,8 @@ impl Repository {
                 let size = write_content(&self.store, &index, &node.content, out, cancel)?;
                 if size != node.entry.size {
                     let shown = path.escape_ascii();
-                    let what = format!("{shown} has {size} bytes, its entry says {}", node.entry.size);
+                    let what =
+                        format!("{shown} has {size} bytes, its entry says {}", node.entry.size);
                     return Err(crate::store::damaged(what));
                 }
                 out.write_all(crate::tar::padding(size)).map_err(output_failed)?;
@@ -326,7 +328,9 @@ impl Differ<'_> {
             (Some(_), None) => Some(Change::Removed),
             (None, _) => Some(Change::Added),
             (Some(x), Some(y)) if x.entry.kind != y.entry.kind => Some(Change::Kind),
-            (Some(x), Some(y)) if x.content != y.content || x.entry.link_target != y.entry.link_target => {
+            (Some(x), Some(y))
+                if x.content != y.content || x.entry.link_target != y.entry.link_target =>
+            {
                 Some(Change::Modified)
             }
             (Some(x), Some(y)) => (!same_metadata(x, y)).then_some(Change::Metadata),

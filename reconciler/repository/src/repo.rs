@@ -85,8 +85,7 @@ fn save_key(
 ) -> Result<Id, PortError> {
     let created = (options.clock)().to_string();
     let owner = &options.owner;
-    let file =
-        KeyFile::seal(master, password, options.kdf, created, &owner.username, &owner.host)?;
+    let file = KeyFile::seal(master, password, options.kdf, created, &owner.username, &owner.host)?;
     let json = serde_json::to_vec(&file)
         .map_err(|e| PortError::terminal("Internal", "key does not serialise").with_source(e))?;
     let id = Id::of(&json);
@@ -345,6 +344,12 @@ impl Repository {
             return Ok(None);
         }
         Lock::take(&self.store, &self.options.owner, &self.options.clock, exclusive).map(Some)
+    }
+
+    /// Takes a lock and never gives it back while the value lives: what a killed process leaves.
+    #[doc(hidden)]
+    pub fn hold_lock_for_test(&self) -> Result<Option<Lock>, PortError> {
+        self.lock(true)
     }
 
     /// Lists the locks that lie in the repository.

@@ -120,7 +120,13 @@ impl Sealer {
     }
 
     /// Appends a plain blob's sealed form to the pack and compares what it opens to.
-    fn seal(&mut self, store: &Store, id: &Id, plain: &[u8], pack: &mut OpenPack) -> Result<(), PortError> {
+    fn seal(
+        &mut self,
+        store: &Store,
+        id: &Id,
+        plain: &[u8],
+        pack: &mut OpenPack,
+    ) -> Result<(), PortError> {
         let mut uncompressed = 0;
         if store.version >= 2 {
             self.codec.compress(plain)?;
@@ -148,7 +154,13 @@ impl Sealer {
         Self::append(pack, self.kind, id, offset, uncompressed)
     }
 
-    fn append(pack: &mut OpenPack, kind: BlobKind, id: &Id, offset: usize, uncompressed: u32) -> Result<(), PortError> {
+    fn append(
+        pack: &mut OpenPack,
+        kind: BlobKind,
+        id: &Id,
+        offset: usize,
+        uncompressed: u32,
+    ) -> Result<(), PortError> {
         pack.digest.update(&pack.data[offset..]);
         let range = u32::try_from(offset)
             .and_then(|offset| Ok((offset, u32::try_from(pack.data.len() - offset as usize)?)));

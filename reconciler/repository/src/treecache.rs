@@ -59,7 +59,12 @@ impl<'a> TreeCache<'a> {
                     None => {
                         let mut sealed = vec![0; blob.length as usize];
                         let offset = u64::from(blob.offset);
-                        self.store.storage.load_range(FileKind::Pack, &pack.hex(), offset, &mut sealed)?;
+                        self.store.storage.load_range(
+                            FileKind::Pack,
+                            &pack.hex(),
+                            offset,
+                            &mut sealed,
+                        )?;
                         Ok(sealed)
                     }
                 }

@@ -5,11 +5,11 @@ mod common;
 use std::fs;
 
 use common::*;
+use mainstay_repository::{CheckOptions, Depth, Finishing, RestoreOptions, Stream};
 use model::cancel::Cancel;
 use model::error::PortError;
 use model::ports::mover::{Bytes, StreamSource};
 use model::progress::Silent;
-use mainstay_repository::{CheckOptions, Depth, Finishing, RestoreOptions, Stream};
 use mover::LocalTarget;
 
 #[test]
@@ -97,7 +97,12 @@ fn restic_dumps_our_streams_and_broken_ones_leave_nothing() {
     assert_eq!(open_at(&path).snapshots().unwrap()[0].tags, ["a,b=c"]);
 }
 
-fn restore_ours(repo: &mainstay_repository::Repository, id: &mainstay_repository::Id, to: &std::path::Path, options: &RestoreOptions) -> mainstay_repository::RestoreSummary {
+fn restore_ours(
+    repo: &mainstay_repository::Repository,
+    id: &mainstay_repository::Id,
+    to: &std::path::Path,
+    options: &RestoreOptions,
+) -> mainstay_repository::RestoreSummary {
     let target = LocalTarget::open(to).unwrap();
     repo.restore(id, &target, options, &Silent, &Cancel::default())
         .unwrap_or_else(|e| panic!("restore: {}", e.chain()))
@@ -167,7 +172,8 @@ fn parts_of_a_snapshot_come_back() {
         ..RestoreOptions::default()
     };
     assert_eq!(restore_ours(&repo, &id, &out, &options).problems, []);
-    let names = describe(&out).iter().map(|l| l.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>();
+    let names =
+        describe(&out).iter().map(|l| l.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!(names, ["", "small", "sub", "sub/deeper", "sub/deeper/empty", "sub/deeper/zeros"]);
     // Zeros are a hole.
     use std::os::unix::fs::MetadataExt;

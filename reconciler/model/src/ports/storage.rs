@@ -36,8 +36,7 @@ pub enum FileKind {
 
 impl FileKind {
     /// All kinds that hold many files, in the order in which they are written.
-    pub const LISTED: [Self; 5] =
-        [Self::Key, Self::Lock, Self::Pack, Self::Index, Self::Snapshot];
+    pub const LISTED: [Self; 5] = [Self::Key, Self::Lock, Self::Pack, Self::Index, Self::Snapshot];
 
     /// Returns the folder name in the layout of restic repositories (`config` for the one file).
     pub fn folder(self) -> &'static str {

@@ -201,9 +201,15 @@ impl Repository {
         cancel: &Cancel,
     ) -> Result<BackupReport, PortError> {
         let paths = streams.iter().map(|s| format!("/{}", s.name)).collect();
-        self.backup(paths, options, |_| {}, finishing, progress, cancel, |session, meter, tally| {
-            streams::run(session, streams, options, meter, tally)
-        })
+        self.backup(
+            paths,
+            options,
+            |_| {},
+            finishing,
+            progress,
+            cancel,
+            |session, meter, tally| streams::run(session, streams, options, meter, tally),
+        )
     }
 
     fn parent(&self, options: &BackupOptions) -> Result<Option<Id>, PortError> {
@@ -242,7 +248,9 @@ impl Repository {
             summary.content_digest = tree.hex();
         }
         self.learn(outcome);
-        meter.bytes_stored.store(summary.written.bytes_stored, std::sync::atomic::Ordering::Relaxed);
+        meter
+            .bytes_stored
+            .store(summary.written.bytes_stored, std::sync::atomic::Ordering::Relaxed);
         meter.report();
         let finishing = finishing(&summary)?;
         if let Some(lock) = &lock {

@@ -65,7 +65,11 @@ impl<'s, 'a, J: Send> Pool<'s, 'a, J> {
                 })
                 .collect();
             let feeding = (|| {
-                let worker = Worker { pool, pieces: piece_sender, sealer: Sealer::new(session.store, BlobKind::Data)? };
+                let worker = Worker {
+                    pool,
+                    pieces: piece_sender,
+                    sealer: Sealer::new(session.store, BlobKind::Data)?,
+                };
                 let mut feeder = Feeder { jobs: job_sender, worker };
                 let fed = feed(&mut feeder);
                 session.retire(feeder.worker.sealer);

@@ -161,7 +161,9 @@ impl Builder<'_, '_, '_, '_> {
         let before = if root {
             self.parent
         } else {
-            self.before(&entry.name).filter(|n| n.entry.kind == EntryKind::Directory).and_then(|n| n.subtree)
+            self.before(&entry.name)
+                .filter(|n| n.entry.kind == EntryKind::Directory)
+                .and_then(|n| n.subtree)
         };
         let parent = if root { None } else { Some(self.slot()?) };
         let path_length = self.path.len();
@@ -188,7 +190,8 @@ impl Builder<'_, '_, '_, '_> {
         };
         self.path.truncate(level.path_length);
         let ready = {
-            let mut filling = level.directory.filling.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut filling =
+                level.directory.filling.lock().unwrap_or_else(PoisonError::into_inner);
             filling.closed = true;
             filling.waiting == 0
         };

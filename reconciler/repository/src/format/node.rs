@@ -183,6 +183,19 @@ impl TreeWriter {
         Ok(())
     }
 
+    /// Returns a tree with the nodes as they are, whatever their names and order.
+    #[doc(hidden)]
+    pub fn unchecked(nodes: &[Node]) -> Vec<u8> {
+        let mut writer = Self::default();
+        for (number, node) in nodes.iter().enumerate() {
+            if number > 0 {
+                writer.out.push(b',');
+            }
+            write_node(node, &mut writer.out);
+        }
+        writer.finish()
+    }
+
     /// Returns the blob's plain bytes.
     pub fn finish(mut self) -> Vec<u8> {
         self.out.extend_from_slice(b"]}\n");
@@ -203,7 +216,9 @@ fn write_node(node: &Node, out: &mut Vec<u8>) {
     moment(",\"mtime\":", entry.mtime, out);
     moment(",\"atime\":", entry.atime, out);
     moment(",\"ctime\":", entry.ctime, out);
-    out.extend_from_slice(format!(",\"uid\":{},\"gid\":{}", entry.owner.uid, entry.owner.gid).as_bytes());
+    out.extend_from_slice(
+        format!(",\"uid\":{},\"gid\":{}", entry.owner.uid, entry.owner.gid).as_bytes(),
+    );
     for (key, text) in [(",\"user\":", &entry.owner.user), (",\"group\":", &entry.owner.group)] {
         if !text.is_empty() {
             out.extend_from_slice(key.as_bytes());
@@ -338,8 +353,8 @@ fn bad(what: impl Into<String>) -> PortError {
 /// Reads a tree blob. Names are checked to be one path component each; order and doubles are not,
 /// as old writers made such trees: see [`check_names`].
 pub fn parse(blob: &[u8]) -> Result<Vec<Node>, PortError> {
-    let tree: TreeJson = serde_json::from_slice(blob)
-        .map_err(|e| bad("tree is not valid JSON").with_source(e))?;
+    let tree: TreeJson =
+        serde_json::from_slice(blob).map_err(|e| bad("tree is not valid JSON").with_source(e))?;
     // Owners repeat from node to node; one allocation serves a run of them.
     let mut names = Names::default();
     tree.nodes.unwrap_or_default().into_iter().map(|node| read_node(node, &mut names)).collect()
@@ -370,9 +385,8 @@ fn read_node(json: NodeJson<'_>, names: &mut Names) -> Result<Node, PortError> {
         .ok_or_else(|| bad(format!("{:?} is not a quoted name", json.name)))?;
     let kind = kind_of(&json.kind)
         .ok_or_else(|| bad(format!("{:?} is of unknown type {:?}", json.name, json.kind)))?;
-    let decode = |text: &str| {
-        BASE64.decode(text).map_err(|e| bad("value is not base64").with_source(e))
-    };
+    let decode =
+        |text: &str| BASE64.decode(text).map_err(|e| bad("value is not base64").with_source(e));
     let link_target = match &json.linktarget_raw {
         Some(raw) => decode(raw)?,
         None => json.linktarget.as_bytes().to_vec(),
@@ -445,7 +459,11 @@ mod tests {
     #[test]
     fn writes_as_go_does() {
         let mut writer = TreeWriter::default();
-        let mut file = Node { entry: entry(b"a\"b", EntryKind::File), content: vec![Id([1; 32])], subtree: None };
+        let mut file = Node {
+            entry: entry(b"a\"b", EntryKind::File),
+            content: vec![Id([1; 32])],
+            subtree: None,
+        };
         file.entry.size = 5;
         writer.push(&file).unwrap();
         assert!(writer.push(&file).is_err(), "doubles are refused");

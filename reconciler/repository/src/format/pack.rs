@@ -141,8 +141,20 @@ mod tests {
     fn header_comes_back() {
         let cipher = Cipher::new(KeyPartsFixture::random()).unwrap();
         let blobs = [
-            PackedBlob { kind: BlobKind::Data, id: Id([1; 32]), offset: 0, length: 40, uncompressed: 0 },
-            PackedBlob { kind: BlobKind::Data, id: Id([2; 32]), offset: 40, length: 50, uncompressed: 99 },
+            PackedBlob {
+                kind: BlobKind::Data,
+                id: Id([1; 32]),
+                offset: 0,
+                length: 40,
+                uncompressed: 0,
+            },
+            PackedBlob {
+                kind: BlobKind::Data,
+                id: Id([2; 32]),
+                offset: 40,
+                length: 50,
+                uncompressed: 99,
+            },
         ];
         let mut pack = vec![7; 90];
         append_header(&cipher, &blobs, &mut pack).unwrap();

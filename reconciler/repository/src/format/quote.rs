@@ -58,9 +58,8 @@ fn push(out: &mut Vec<u8>, c: char) {
 }
 
 fn digits(chars: &mut std::str::Chars<'_>, first: u32, count: usize, radix: u32) -> Option<u32> {
-    (0..count).try_fold(first, |n, _| {
-        n.checked_mul(radix)?.checked_add(chars.next()?.to_digit(radix)?)
-    })
+    (0..count)
+        .try_fold(first, |n, _| n.checked_mul(radix)?.checked_add(chars.next()?.to_digit(radix)?))
 }
 
 fn escape(chars: &mut std::str::Chars<'_>, out: &mut Vec<u8>) -> Option<()> {

@@ -72,9 +72,9 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 pub fn parse(text: &str) -> Option<FileTime> {
     let b = text.as_bytes();
     let number = |from: usize, to: usize| -> Option<i64> {
-        b.get(from..to)?.iter().try_fold(0i64, |n, c| {
-            c.is_ascii_digit().then(|| n * 10 + i64::from(c - b'0'))
-        })
+        b.get(from..to)?
+            .iter()
+            .try_fold(0i64, |n, c| c.is_ascii_digit().then(|| n * 10 + i64::from(c - b'0')))
     };
     let mark = |at: usize, c: u8| (*b.get(at)? == c).then_some(());
     mark(4, b'-')?;
@@ -86,7 +86,11 @@ pub fn parse(text: &str) -> Option<FileTime> {
     }
     let (month, day) = (number(5, 7)?, number(8, 10)?);
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 24 || minute > 59 || second > 60
+    if !(1..=12).contains(&month)
+        || !(1..=31).contains(&day)
+        || hour > 24
+        || minute > 59
+        || second > 60
     {
         return None;
     }
@@ -129,7 +133,9 @@ mod tests {
         check("2014-12-22T14:47:59.912418701+01:00", 1_419_256_079, 912_418_701);
         check("1969-12-31T23:59:59.5Z", -1, 500_000_000);
         check("0000-01-01T00:00:00Z", -62_167_219_200, 0);
-        for bad in ["", "2014", "2014-13-01T00:00:00Z", "2014-12-22T14:47:59", "2014-12-22T14:47:59.5Zx"] {
+        for bad in
+            ["", "2014", "2014-13-01T00:00:00Z", "2014-12-22T14:47:59", "2014-12-22T14:47:59.5Zx"]
+        {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }

@@ -134,7 +134,8 @@ impl Window {
         wanted: Vec<Wanted<Place>>,
         threads: usize,
     ) -> Result<Vec<Wanted<Place>>, PortError> {
-        let existing = |w: &Wanted<Place>| self.files[w.tag.file].prepared == Some(Prepared::Existing);
+        let existing =
+            |w: &Wanted<Place>| self.files[w.tag.file].prepared == Some(Prepared::Existing);
         if !wanted.iter().any(existing) {
             return Ok(wanted);
         }

@@ -102,7 +102,14 @@ impl Repository {
         meter.phase("restore");
         let tally = Tally::default();
         let mut restorer = walk::Restorer::new(
-            &self.store, &index, &trees, target, options, &meter, &tally, cancel,
+            &self.store,
+            &index,
+            &trees,
+            target,
+            options,
+            &meter,
+            &tally,
+            cancel,
         )?;
         let root = restorer.find_base(&snapshot.tree)?;
         restorer.run(root)?;

@@ -5,9 +5,7 @@ use std::collections::HashMap;
 
 use model::cancel::Cancel;
 use model::error::PortError;
-use model::ports::mover::{
-    Entry, EntryKind, Overwrite, Problem, ProblemKind, TargetMover,
-};
+use model::ports::mover::{Entry, EntryKind, Overwrite, Problem, ProblemKind, TargetMover};
 
 use super::content::Window;
 use super::{RestoreOptions, Tally};
@@ -66,7 +64,8 @@ impl Context<'_> {
 
     /// Records that one item could not be written; what stops everything is returned.
     pub fn unwritable(&self, path: &[u8], e: PortError) -> Result<(), PortError> {
-        let all = e.class != model::error::ErrorClass::Terminal || matches!(e.reason, "DiskFull" | "ReadOnly");
+        let all = e.class != model::error::ErrorClass::Terminal
+            || matches!(e.reason, "DiskFull" | "ReadOnly");
         if all {
             return Err(e);
         }
@@ -76,7 +75,11 @@ impl Context<'_> {
         Ok(())
     }
 
-    fn metadata(&self, path: &[u8], done: Result<Vec<Problem>, PortError>) -> Result<(), PortError> {
+    fn metadata(
+        &self,
+        path: &[u8],
+        done: Result<Vec<Problem>, PortError>,
+    ) -> Result<(), PortError> {
         match done {
             Ok(problems) => {
                 self.tally.problems(self.meter, problems);
@@ -100,8 +103,7 @@ impl<'r> Restorer<'r> {
         cancel: &'r Cancel,
     ) -> Result<Self, PortError> {
         let empty_target = target.names(b"")?.is_empty();
-        let context =
-            Context { store, index, target, options, meter, tally, cancel, empty_target };
+        let context = Context { store, index, target, options, meter, tally, cancel, empty_target };
         Ok(Self {
             context,
             trees,

@@ -54,13 +54,16 @@ fn one_kind(storage: &dyn Storage, kind: FileKind) -> Result<(), String> {
     expect("load", Id::of(&whole), id)?;
     let small = storage.load(kind, &name, size - 1).map_err(|e| e.reason);
     expect("load above the bound", small, Err(TOO_LARGE))?;
-    expect("listing", listed(storage, kind)?, vec![Listed { name: name.clone(), size_bytes: size }])?;
+    expect(
+        "listing",
+        listed(storage, kind)?,
+        vec![Listed { name: name.clone(), size_bytes: size }],
+    )?;
 
-    for (offset, length) in [(0u64, 1usize), (0, data.len()), (4_000, 12), (size - 1, 1), (size, 0)] {
+    for (offset, length) in [(0u64, 1usize), (0, data.len()), (4_000, 12), (size - 1, 1), (size, 0)]
+    {
         let mut buffer = vec![0; length];
-        storage
-            .load_range(kind, &name, offset, &mut buffer)
-            .map_err(|e| say("load_range", e))?;
+        storage.load_range(kind, &name, offset, &mut buffer).map_err(|e| say("load_range", e))?;
         let begin = offset as usize;
         expect("load_range", buffer == data[begin..begin + length], true)?;
     }

@@ -92,20 +92,17 @@ impl LocalStorage {
 
     fn write_temporary(&self, folder: &Path, data: &[u8]) -> Result<PathBuf, PortError> {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        let temporary =
-            folder.join(format!("{TEMPORARY_PREFIX}{}-{serial}", std::process::id()));
+        let temporary = folder.join(format!("{TEMPORARY_PREFIX}{}-{serial}", std::process::id()));
         // A crash may have left one of the same name behind.
         let _ = fs::remove_file(&temporary);
-        let written = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)
-            .and_then(|mut file| {
-                file.write_all(data)?;
-                file.set_permissions(Permissions::from_mode(0o400))?;
-                file.sync_all()
-            });
+        let written =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).and_then(
+                |mut file| {
+                    file.write_all(data)?;
+                    file.set_permissions(Permissions::from_mode(0o400))?;
+                    file.sync_all()
+                },
+            );
         written.map_err(|e| {
             let _ = fs::remove_file(&temporary);
             io_error(&temporary, "write", e)

@@ -8,16 +8,16 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use model::cancel::Cancel;
-use model::ports::mover::WalkRequest;
-use model::ports::storage::Storage;
-use model::progress::Silent;
-use mover::LocalSource;
 use mainstay_repository::crypto::Kdf;
 use mainstay_repository::storage::LocalStorage;
 use mainstay_repository::{
     BackupOptions, BackupReport, BackupSummary, Finishing, Options, Owner, Repository,
 };
+use model::cancel::Cancel;
+use model::ports::mover::WalkRequest;
+use model::ports::storage::Storage;
+use model::progress::Silent;
+use mover::LocalSource;
 
 pub const PASSWORD: &str = "correct horse";
 
