@@ -8,6 +8,7 @@
 
 pub mod agents;
 pub mod clock;
+pub mod engine;
 pub mod fault;
 pub mod secrets;
 pub mod source;
