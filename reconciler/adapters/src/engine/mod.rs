@@ -1,35 +1,38 @@
-//! The data engine behind the port: repositories in restic's format, opened with secrets, driven on
-//! threads of their own. What a repository must not forget is written into it.
+//! The data engine behind its port: opens repositories, turns resources into snapshots with receipts
+//! and snapshots into data again. The engine itself works on threads of its own.
 
-mod backup;
-mod bridge;
-mod labels;
-mod looks;
 mod open;
-mod place;
+mod receipts;
 mod restore;
-mod streams;
+mod sinks;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use model::Timestamp;
 use model::cancel::Cancel;
-use model::desired::RepositorySpec;
+use model::desired::{RepositorySpec, StorageSpec};
 use model::error::PortError;
 use model::id::{RepositoryId, SnapshotId};
 use model::observed::RepositoryObservation;
 use model::ports::Boxed;
-use model::ports::agents::Beside;
+use model::ports::agents::{Beside, Content};
 use model::ports::clock::Clock;
 use model::ports::engine::{BackupMade, BackupOrder, Engine, Reclaimed, Restored, Verified};
+use model::ports::mover::{Chunking, Problem, WalkRequest};
 use model::ports::secrets::Secrets;
-use model::progress::{Counts, ProgressSink, Silent};
-use model::receipt::{Control, ItemFailure};
-use repository::{CheckOptions, Depth, Id, PruneMark, PruneOptions};
+use model::ports::storage::{FileKind, Storage};
+use model::progress::{Counts, ProgressSink};
+use model::receipt::{Control, FAILURES_MAX, ItemFailure, Receipt};
+use mover::LocalSource;
+use repository::check::{CheckOptions, Depth};
+use repository::prune::{PruneMark, PruneOptions};
+use repository::storage::LocalStorage;
+use repository::{BackupOptions, BackupSummary, Finishing, Id, Repository, Stream};
+
+pub use open::{Openings, parse_id};
+pub use receipts::{RESOURCE_TAG, info_of};
 
 use crate::fault;
-use open::Doors;
 
 /// What an engine is made of.
 pub struct Parts {
@@ -37,54 +40,246 @@ pub struct Parts {
     pub secrets: Arc<dyn Secrets>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// A folder of our own for what may be lost: marks of prunes.
-    pub cache: PathBuf,
-    /// The id of this start of the process, so that locks of our own dead runs can be told.
-    pub run: String,
+    /// A folder for the marks of two-phase pruning. Losing it restarts the grace period.
+    pub marks: PathBuf,
 }
 
-/// The data engine over all repositories of a config repository.
+/// All repositories of a config repository.
 #[derive(Clone)]
-pub struct Vault(Arc<Doors>);
+pub struct Repositories(Arc<Inner>);
 
-impl Vault {
-    /// Returns the engine. Nothing is opened before it is used.
+struct Inner {
+    openings: Openings,
+    clock: Arc<dyn Clock>,
+    marks: PathBuf,
+}
+
+impl Repositories {
+    /// Returns the engine.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Doors::new(parts)))
+        let openings = Openings::new(parts.secrets, parts.clock.clone());
+        Self(Arc::new(Inner { openings, clock: parts.clock, marks: parts.marks }))
     }
 
-    /// Opens a repository for hand tools that the port does not have: `ls`, `find`, `diff`, `dump`.
-    pub fn open(&self, spec: &RepositorySpec) -> Result<Arc<repository::Repository>, PortError> {
-        self.0.open(spec)
-    }
-
-    fn with<T, F>(&self, spec: &RepositorySpec, work: F) -> Boxed<'static, Result<T, PortError>>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Doors, &RepositorySpec) -> Result<T, PortError> + Send + 'static,
-    {
-        let (doors, spec) = (self.0.clone(), spec.clone());
-        let span = tracing::info_span!("repository", name = %spec.name);
-        Box::pin(fault::blocking(move || {
-            let _entered = span.enter();
-            work(&doors, &spec)
-        }))
+    /// Opens a repository for hand tools. Blocks.
+    pub fn open(&self, spec: &RepositorySpec) -> Result<Arc<Repository>, PortError> {
+        self.0.openings.open(spec)
     }
 }
 
-impl Engine for Vault {
+/// Runs engine work on a blocking thread while the caller's borrowed sinks stay usable: the future
+/// waits for the end, so nothing borrowed is outlived.
+async fn off_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    // `block_in_place` needs the multi-threaded runtime; a current-thread one (tests) just blocks.
+    match tokio::runtime::Handle::current().runtime_flavor() {
+        tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
+fn failures(problems: &[Problem], unlisted: u64) -> (Vec<ItemFailure>, u64) {
+    let named = problems.iter().take(FAILURES_MAX).map(|problem| ItemFailure {
+        item: problem.path.escape_ascii().to_string(),
+        error: problem.message.clone(),
+    });
+    (named.collect(), problems.len() as u64 + unlisted)
+}
+
+/// Completes a receipt with what the engine found.
+fn complete(receipt: &mut Receipt, summary: &BackupSummary) {
+    receipt.digest.clone_from(&summary.content_digest);
+    receipt.files = summary.files;
+    receipt.bytes = summary.bytes;
+    (receipt.failures, receipt.failures_count) =
+        failures(&summary.problems, summary.problems_unlisted);
+    receipt.complete = receipt.failures_count == 0;
+}
+
+fn counts(summary: &BackupSummary) -> Counts {
+    Counts {
+        files_done: summary.files,
+        files_total: summary.files,
+        bytes_done: summary.bytes,
+        bytes_total: summary.bytes,
+        bytes_new: summary.written.bytes,
+        bytes_stored: summary.written.bytes_stored,
+        errors: summary.problems.len() as u64 + summary.problems_unlisted,
+    }
+}
+
+impl Inner {
+    fn observe(&self, spec: &RepositorySpec) -> RepositoryObservation {
+        let repository = match self.openings.look(spec) {
+            Ok(repository) => repository,
+            Err(observation) => return observation,
+        };
+        match repository.snapshots() {
+            Ok(snapshots) => receipts::observation(
+                RepositoryId(repository.id().to_owned()),
+                &snapshots,
+                open::free_bytes(spec),
+            ),
+            Err(error) => open::unknown(&error),
+        }
+    }
+
+    fn backup(
+        &self,
+        spec: &RepositorySpec,
+        order: BackupOrder<'_>,
+        progress: &dyn ProgressSink,
+        cancel: &Cancel,
+    ) -> Result<(BackupMade, Box<dyn model::ports::agents::Close>), Failed> {
+        let BackupOrder { source, receipt, parent, hostname, tags, judge } = order;
+        let (content, close) = (source.content, source.close);
+        let result = (|| {
+            let repository = self.openings.open(spec)?;
+            let mut options = BackupOptions::new(hostname, receipt.taken_at);
+            options.parent = parent.as_ref().and_then(|id| Id::parse(id.as_str()));
+            let mut stored = receipt;
+            let finishing = |summary: &BackupSummary| {
+                complete(&mut stored, summary);
+                judge(&mut stored);
+                Ok(Finishing {
+                    tags: receipts::tags(&stored, &tags),
+                    receipt: receipts::value(&stored),
+                })
+            };
+            let report = match content {
+                Content::Tree { tree, .. } => {
+                    let request = walk_request(&tree);
+                    let mover = LocalSource::default();
+                    repository.backup_tree(
+                        &mover, &request, &options, finishing, progress, cancel,
+                    )?
+                }
+                Content::Streams(streams) => {
+                    options.chunking = chunking(&streams);
+                    let streams = streams.into_iter().map(|s| Stream {
+                        name: s.name,
+                        size_hint: 0,
+                        source: s.source,
+                    });
+                    let streams = streams.collect();
+                    repository.backup_streams(streams, &options, finishing, progress, cancel)?
+                }
+            };
+            Ok(BackupMade {
+                snapshot: SnapshotId(report.snapshot.id.hex()),
+                receipt: stored,
+                counts: counts(&report.summary),
+            })
+        })();
+        match result {
+            Ok(made) => Ok((made, close)),
+            Err(error) => Err(Failed { error, close }),
+        }
+    }
+
+    fn verify(
+        &self,
+        spec: &RepositorySpec,
+        snapshot: &SnapshotId,
+        progress: &dyn ProgressSink,
+        cancel: &Cancel,
+    ) -> Result<Verified, PortError> {
+        let repository = self.openings.open(spec)?;
+        let id = parse_id(snapshot)?;
+        // The receipt says how much content there is to prove.
+        let options =
+            CheckOptions { depth: Depth::AllData, snapshots: vec![id], ..CheckOptions::default() };
+        let report = repository.check(&options, progress, cancel)?;
+        let failures = report
+            .faults
+            .iter()
+            .take(FAILURES_MAX)
+            .map(|fault| ItemFailure {
+                item: fault.needed_by.as_ref().map_or_else(
+                    || fault.reason.to_owned(),
+                    |(_, path)| path.escape_ascii().to_string(),
+                ),
+                error: fault.message.clone(),
+            })
+            .collect();
+        let counts = Counts {
+            bytes_done: report.bytes_read,
+            bytes_total: report.bytes_read,
+            errors: report.faults.len() as u64 + report.faults_unlisted,
+            ..Counts::default()
+        };
+        Ok(Verified { counts, failures })
+    }
+
+    fn reclaim(
+        &self,
+        spec: &RepositorySpec,
+        progress: &dyn ProgressSink,
+        cancel: &Cancel,
+    ) -> Result<Reclaimed, PortError> {
+        let repository = self.openings.open(spec)?;
+        let file = self.marks.join(format!("{}.json", repository.id()));
+        let mark: PruneMark = std::fs::read(&file)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        let report = repository.prune(&mark, &PruneOptions::default(), progress, cancel)?;
+        std::fs::create_dir_all(&self.marks).map_err(|e| fault::path("create", &self.marks, e))?;
+        let bytes = serde_json::to_vec(&report.mark).map_err(|e| {
+            PortError::terminal("Internal", "the mark does not serialise").with_source(e)
+        })?;
+        std::fs::write(&file, bytes).map_err(|e| fault::path("write", &file, e))?;
+        Ok(Reclaimed { freed_bytes: report.bytes_deleted, marked_bytes: report.bytes_waiting })
+    }
+}
+
+/// A backup that failed, with what must still be closed.
+struct Failed {
+    error: PortError,
+    close: Box<dyn model::ports::agents::Close>,
+}
+
+fn chunking(streams: &[model::ports::agents::NamedStream]) -> Chunking {
+    // One snapshot is cut one way. A dump with a small side stream is content-defined; only where
+    // every stream is made of pages are pages worth it.
+    let pages = |s: &model::ports::agents::NamedStream| s.chunking == model::agent::Chunking::Pages;
+    if !streams.is_empty() && streams.iter().all(pages) {
+        Chunking::FixedBySize
+    } else {
+        Chunking::ContentDefined
+    }
+}
+
+fn walk_request(tree: &model::agent::Tree) -> WalkRequest {
+    WalkRequest {
+        roots: vec![tree.path.clone().into_bytes()],
+        excludes: tree.excludes.clone(),
+        exclude_caches: tree.exclude_caches,
+        exclude_if_present: tree
+            .exclude_if_present
+            .iter()
+            .map(|name| name.clone().into_bytes())
+            .collect(),
+        one_file_system: tree.one_file_system,
+        file_size_bytes_max: tree.largest_bytes,
+    }
+}
+
+impl Engine for Repositories {
     fn observe<'a>(&'a self, spec: &'a RepositorySpec) -> Boxed<'a, RepositoryObservation> {
+        let (inner, spec) = (self.0.clone(), spec.clone());
         Box::pin(async move {
-            let seen = self.with(spec, |doors, spec| Ok(looks::observe(doors, spec)));
-            seen.await.unwrap_or_else(|error| looks::unknown(&error))
+            fault::blocking(move || Ok(inner.observe(&spec)))
+                .await
+                .unwrap_or_else(|error| open::unknown(&error))
         })
     }
 
     fn init<'a>(&'a self, spec: &'a RepositorySpec) -> Boxed<'a, Result<RepositoryId, PortError>> {
-        self.with(spec, |doors, spec| {
-            place::refuse_unless_free(spec)?;
-            doors.init(spec).map(|repository| RepositoryId::from(repository.id()))
-        })
+        let (inner, spec) = (self.0.clone(), spec.clone());
+        Box::pin(fault::blocking(move || {
+            let made = inner.openings.init(&spec)?;
+            Ok(RepositoryId(made.id().to_owned()))
+        }))
     }
 
     fn backup<'a>(
@@ -94,14 +289,22 @@ impl Engine for Vault {
         progress: &'a dyn ProgressSink,
         cancel: &'a Cancel,
     ) -> Boxed<'a, Result<BackupMade, PortError>> {
-        let BackupOrder { source, receipt, parent, hostname, tags, judge } = order;
-        let job = backup::Job { source, receipt, parent, hostname, tags };
-        let (cancel, runtime) = (cancel.clone(), tokio::runtime::Handle::current());
-        Box::pin(bridge::run(progress, judge, |caller| {
-            self.with(spec, move |doors, spec| {
-                backup::run(doors, spec, job, &caller, &runtime, &cancel)
-            })
-        }))
+        Box::pin(async move {
+            match off_thread(|| self.0.backup(spec, order, progress, cancel)).await {
+                Ok((made, close)) => {
+                    // The data is whole: every stream ended well before the snapshot was written.
+                    // A hook that fails afterwards still fails the step, by name.
+                    close.close(false).await?;
+                    Ok(made)
+                }
+                Err(Failed { error, close }) => {
+                    if let Err(second) = close.close(true).await {
+                        tracing::warn!("after the failed backup: {}", second.chain());
+                    }
+                    Err(error)
+                }
+            }
+        })
     }
 
     fn verify<'a>(
@@ -111,10 +314,7 @@ impl Engine for Vault {
         progress: &'a dyn ProgressSink,
         cancel: &'a Cancel,
     ) -> Boxed<'a, Result<Verified, PortError>> {
-        let (snapshot, cancel) = (snapshot.clone(), cancel.clone());
-        Box::pin(bridge::run(progress, &|_| {}, |caller| {
-            self.with(spec, move |doors, spec| verify(doors, spec, &snapshot, &caller, &cancel))
-        }))
+        Box::pin(off_thread(move || self.0.verify(spec, snapshot, progress, cancel)))
     }
 
     fn restore<'a>(
@@ -126,13 +326,9 @@ impl Engine for Vault {
         progress: &'a dyn ProgressSink,
         cancel: &'a Cancel,
     ) -> Boxed<'a, Result<Restored, PortError>> {
-        let (snapshot, paths, cancel) = (snapshot.clone(), paths.to_vec(), cancel.clone());
-        Box::pin(bridge::run(progress, &|_| {}, |caller| {
-            self.with(spec, move |doors, spec| {
-                let repository = doors.open(spec)?;
-                let id = snapshot_id(&snapshot)?;
-                restore::run(&repository, &id, &paths, into, &caller, &cancel)
-            })
+        Box::pin(off_thread(move || {
+            let repository = self.0.openings.open(spec)?;
+            restore::restore(&repository, snapshot, paths, into, progress, cancel)
         }))
     }
 
@@ -141,26 +337,28 @@ impl Engine for Vault {
         spec: &'a RepositorySpec,
         snapshots: &'a [SnapshotId],
     ) -> Boxed<'a, Result<Vec<SnapshotId>, PortError>> {
-        let snapshots = snapshots.to_vec();
-        self.with(spec, move |doors, spec| {
-            refuse_append_only(spec)?;
-            let ids = snapshots.iter().map(snapshot_id).collect::<Result<Vec<_>, _>>()?;
-            doors.open(spec)?.forget(&ids, &Cancel::default())?;
+        let (inner, spec, snapshots) = (self.0.clone(), spec.clone(), snapshots.to_vec());
+        Box::pin(fault::blocking(move || {
+            if spec.append_only {
+                return Err(PortError::terminal(
+                    "AppendOnly",
+                    format!("repository `{}` is append-only", spec.name),
+                ));
+            }
+            let ids = snapshots.iter().map(parse_id).collect::<Result<Vec<_>, _>>()?;
+            inner.openings.open(&spec)?.forget(&ids, &Cancel::default())?;
             Ok(snapshots)
-        })
+        }))
     }
 
     fn reclaim<'a>(
         &'a self,
         spec: &'a RepositorySpec,
-        _now: Timestamp,
+        _now: model::Timestamp,
         progress: &'a dyn ProgressSink,
         cancel: &'a Cancel,
     ) -> Boxed<'a, Result<Reclaimed, PortError>> {
-        let cancel = cancel.clone();
-        Box::pin(bridge::run(progress, &|_| {}, |caller| {
-            self.with(spec, move |doors, spec| reclaim(doors, spec, &caller, &cancel))
-        }))
+        Box::pin(off_thread(move || self.0.reclaim(spec, progress, cancel)))
     }
 
     fn record<'a>(
@@ -168,75 +366,25 @@ impl Engine for Vault {
         spec: &'a RepositorySpec,
         control: &'a Control,
     ) -> Boxed<'a, Result<(), PortError>> {
-        let control = control.clone();
-        self.with(spec, move |doors, spec| {
-            let repository = doors.open(spec)?;
-            labels::write_control(&repository, &control, &Silent, &Cancel::default())
-        })
+        let (inner, spec, control) = (self.0.clone(), spec.clone(), control.clone());
+        Box::pin(fault::blocking(move || {
+            let repository = inner.openings.open(&spec)?;
+            receipts::record(&repository, &control, inner.clock.now())
+        }))
     }
 }
 
-/// Reads an id; what is none was never written by a repository.
-fn snapshot_id(id: &SnapshotId) -> Result<Id, PortError> {
-    Id::parse(id.as_str())
-        .ok_or_else(|| PortError::terminal("BadSnapshotId", format!("`{id}` is no snapshot's id")))
-}
-
-fn refuse_append_only(spec: &RepositorySpec) -> Result<(), PortError> {
-    if spec.append_only {
-        return Err(PortError::terminal(
-            "AppendOnly",
-            format!("nothing is ever deleted from the repository `{}`", spec.name),
-        ));
+/// Returns the storage of a repository.
+pub fn storage(spec: &StorageSpec) -> Arc<dyn Storage> {
+    match spec {
+        StorageSpec::Local { path, .. } => Arc::new(LocalStorage::new(path)),
     }
-    Ok(())
 }
 
-fn verify(
-    doors: &Doors,
-    spec: &RepositorySpec,
-    snapshot: &SnapshotId,
-    progress: &dyn ProgressSink,
-    cancel: &Cancel,
-) -> Result<Verified, PortError> {
-    let snapshots = vec![snapshot_id(snapshot)?];
-    let options = CheckOptions { depth: Depth::All, snapshots, threads: 0 };
-    let report = doors.open(spec)?.check(&options, progress, cancel)?;
-    let failure = |fault: &repository::Fault| {
-        let item = match (&fault.needed_by, &fault.pack) {
-            (Some((_, path)), _) => path.escape_ascii().to_string(),
-            (None, Some(pack)) => format!("pack {}", pack.short()),
-            (None, None) => fault.reason.to_owned(),
-        };
-        ItemFailure { item, error: format!("{}: {}", fault.reason, fault.message) }
-    };
-    let mut failures: Vec<_> = report.faults.iter().map(failure).collect();
-    failures.truncate(model::receipt::FAILURES_MAX);
-    Ok(Verified {
-        counts: Counts {
-            files_done: report.packs_read,
-            files_total: report.packs_read,
-            bytes_done: report.bytes_read,
-            bytes_total: report.bytes_read,
-            errors: report.faults.len() as u64 + report.faults_unlisted,
-            ..Counts::default()
-        },
-        failures,
-    })
+/// Returns the raw config file: it never changes while a repository is the same.
+fn config_bytes(storage: &dyn Storage) -> Result<Vec<u8>, PortError> {
+    storage.load(FileKind::Config, "", CONFIG_BYTES_MAX)
 }
 
-fn reclaim(
-    doors: &Doors,
-    spec: &RepositorySpec,
-    progress: &dyn ProgressSink,
-    cancel: &Cancel,
-) -> Result<Reclaimed, PortError> {
-    refuse_append_only(spec)?;
-    let repository = doors.open(spec)?;
-    let mark: PruneMark = doors.prune_note(repository.id()).mark;
-    let report = repository.prune(&mark, &PruneOptions::default(), progress, cancel)?;
-    let reclaimed =
-        Reclaimed { freed_bytes: report.bytes_deleted, marked_bytes: report.bytes_waiting };
-    doors.keep_prune_note(repository.id(), &report)?;
-    Ok(reclaimed)
-}
+/// Largest config file in bytes; restic's have less than 200.
+const CONFIG_BYTES_MAX: u64 = 64 << 10;

@@ -1,141 +1,182 @@
-//! Opens repositories and keeps them open: deriving a key from a password is slow on purpose, and
-//! an index is worth keeping. An open one is used again only while the same repository lies there.
+//! Opens repositories, keeps them open while they stay the same, and tells a place that is provably
+//! empty from one that cannot be looked at.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::desired::{RepositorySpec, StorageSpec};
 use model::error::PortError;
-use model::id::Name;
+use model::id::SnapshotId;
+use model::observed::RepositoryObservation;
 use model::ports::clock::Clock;
-use model::ports::secrets::Secrets;
-use model::ports::storage::{FileKind, Storage};
-use repository::storage::LocalStorage;
-use repository::{Options, Owner, PruneMark, PruneReport, Repository};
-use serde::{Deserialize, Serialize};
+use model::ports::secrets::{SecretValue, Secrets};
+use repository::{Id, Options, Owner, Repository};
 
-use super::Parts;
-use crate::fault;
+use super::{config_bytes, storage};
 
-/// The largest `config` file in bytes; restic's have less than one KiB.
-const CONFIG_BYTES_MAX: u64 = 64 << 10;
-
-/// Version of [`PruneNote`]'s persisted shape.
-const NOTE_VERSION: u32 = 1;
-
-/// An open repository and by what it was opened.
-struct Kept {
-    key: [u8; 32],
+/// A repository that was opened, and by what it is known again.
+struct Opened {
+    storage: StorageSpec,
+    password: SecretValue,
+    config: Vec<u8>,
     repository: Arc<Repository>,
 }
 
-/// What is kept from one prune to the next; when it is lost, only time is.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct PruneNote {
-    version: u32,
-    pub(super) mark: PruneMark,
-    pub(super) waste_bytes: Option<u64>,
-}
-
-/// Opens repositories.
-pub(super) struct Doors {
+/// Open repositories by name. Deriving a key costs a quarter of a second, so it is done once.
+pub struct Openings {
     secrets: Arc<dyn Secrets>,
     clock: Arc<dyn Clock>,
-    cache: PathBuf,
-    run: String,
-    kept: Mutex<BTreeMap<Name, Kept>>,
+    open: Mutex<BTreeMap<String, Opened>>,
 }
 
-impl Doors {
-    pub(super) fn new(parts: Parts) -> Self {
-        Self {
-            secrets: parts.secrets,
-            clock: parts.clock,
-            cache: parts.cache,
-            run: parts.run,
-            kept: Mutex::default(),
-        }
+impl Openings {
+    /// Returns none yet.
+    pub fn new(secrets: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> Self {
+        Self { secrets, clock, open: Mutex::default() }
     }
 
     fn options(&self) -> Options {
         let clock = self.clock.clone();
-        Options::new(Owner::current(self.run.clone()), Arc::new(move || clock.now()))
+        let run = format!("{}-{}", std::process::id(), self.clock.now().as_millisecond());
+        Options::new(Owner::current(run), Arc::new(move || clock.now()))
     }
 
-    /// Opens a repository, or returns the one that is open; another one in its place is refused.
-    pub(super) fn open(&self, spec: &RepositorySpec) -> Result<Arc<Repository>, PortError> {
-        let storage = storage(spec);
-        let password = self.secrets.resolve(&spec.password)?;
-        let config = storage.load(FileKind::Config, "", CONFIG_BYTES_MAX);
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(storage.location().as_bytes()).update(&[0]);
-        hasher.update(blake3::hash(password.expose()).as_bytes());
-        hasher.update(config.as_deref().unwrap_or_default());
-        let key = *hasher.finalize().as_bytes();
-        if config.is_ok()
-            && let Some(kept) = self.kept().get(&spec.name)
-            && kept.key == key
+    fn password(&self, spec: &RepositorySpec) -> Result<SecretValue, PortError> {
+        let value = self.secrets.resolve(&spec.password)?;
+        // As restic does with password files: a line break at the end is the editor's.
+        let bytes = value.expose();
+        let end = bytes.iter().rposition(|b| *b != b'\n' && *b != b'\r').map_or(0, |at| at + 1);
+        Ok(SecretValue::new(bytes[..end].to_vec()))
+    }
+
+    /// Opens a repository, or takes the open one if the place still holds the same.
+    pub fn open(&self, spec: &RepositorySpec) -> Result<Arc<Repository>, PortError> {
+        mounted(spec)?;
+        let password = self.password(spec)?;
+        let storage = storage(&spec.storage);
+        let config = config_bytes(&*storage).map_err(|e| {
+            PortError::new(e.class, "RepositoryMissing", format!("no repository `{}`", spec.name))
+                .with_source(e)
+        })?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = open.get(spec.name.as_str())
+            && known.storage == spec.storage
+            && known.password == password
+            && known.config == config
         {
-            return Ok(kept.repository.clone());
+            return Ok(known.repository.clone());
         }
-        let opened = Repository::open(storage, password.expose(), self.options())?;
-        let repository = Arc::new(opened);
-        if let Some(id) = &spec.id
-            && id.as_str() != repository.id()
-        {
-            return Err(PortError::terminal(
-                "WrongRepository",
-                format!("{} is the repository {}", repository.location(), repository.id()),
-            )
-            .with_hint(format!("`{}` is pinned to {id}: look which disk is mounted", spec.name)));
-        }
-        self.kept().insert(spec.name.clone(), Kept { key, repository: repository.clone() });
+        let repository =
+            Arc::new(Repository::open(storage, password.expose(), self.options())?);
+        let opened = Opened {
+            storage: spec.storage.clone(),
+            password,
+            config,
+            repository: repository.clone(),
+        };
+        open.insert(spec.name.as_str().to_owned(), opened);
         Ok(repository)
     }
 
-    /// Makes a new repository.
-    pub(super) fn init(&self, spec: &RepositorySpec) -> Result<Repository, PortError> {
-        let password = self.secrets.resolve(&spec.password)?;
-        Repository::init(storage(spec), password.expose(), self.options())
+    /// Makes a repository.
+    pub fn init(&self, spec: &RepositorySpec) -> Result<Arc<Repository>, PortError> {
+        mounted(spec)?;
+        if let Some(found) = anything_in(spec)? {
+            return Err(PortError::terminal(
+                "PlaceTaken",
+                format!("{found} lies where repository `{}` shall be made", spec.name),
+            )
+            .with_hint("give it an empty folder; nothing that exists is ever overwritten"));
+        }
+        let password = self.password(spec)?;
+        let storage = storage(&spec.storage);
+        Ok(Arc::new(Repository::init(storage, password.expose(), self.options())?))
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note_path(&self, id: &str) -> PathBuf {
-        let safe: String = id.chars().filter(char::is_ascii_hexdigit).take(64).collect();
-        self.cache.join(format!("prune-{safe}.json"))
-    }
-
-    /// Returns what the last prune left; nothing when that is lost or of another version.
-    pub(super) fn prune_note(&self, id: &str) -> PruneNote {
-        let read = fs::read(self.note_path(id)).ok();
-        read.and_then(|text| serde_json::from_slice::<PruneNote>(&text).ok())
-            .filter(|note| note.version == NOTE_VERSION)
-            .unwrap_or_default()
-    }
-
-    pub(super) fn keep_prune_note(&self, id: &str, report: &PruneReport) -> Result<(), PortError> {
-        let note = PruneNote {
-            version: NOTE_VERSION,
-            mark: report.mark.clone(),
-            waste_bytes: Some(report.bytes_waiting.saturating_add(report.bytes_wasted)),
-        };
-        let path = self.note_path(id);
-        let text = serde_json::to_vec(&note).unwrap_or_default();
-        let draft = path.with_extension("draft");
-        fs::create_dir_all(&self.cache)
-            .and_then(|()| fs::write(&draft, text))
-            .and_then(|()| fs::rename(&draft, &path))
-            .map_err(|e| fault::path("write", &path, e))
+    /// Opens a repository, or says why not in terms of an observation.
+    pub fn look(&self, spec: &RepositorySpec) -> Result<Arc<Repository>, RepositoryObservation> {
+        if let Err(error) = mounted(spec) {
+            return Err(unknown(&error));
+        }
+        match anything_in(spec) {
+            Ok(None) => {
+                let StorageSpec::Local { path, .. } = &spec.storage;
+                return Err(RepositoryObservation::Absent {
+                    detail: format!("there is nothing at {path}"),
+                });
+            }
+            Ok(Some(_)) => {}
+            Err(error) => return Err(unknown(&error)),
+        }
+        self.open(spec).map_err(|error| unknown(&error))
     }
 }
 
-fn storage(spec: &RepositorySpec) -> Arc<dyn Storage> {
+/// Returns the observation of what could not be looked at.
+pub fn unknown(error: &PortError) -> RepositoryObservation {
+    RepositoryObservation::Unknown { reason: error.reason.to_owned(), detail: error.chain() }
+}
+
+/// Returns a snapshot's id in the engine's shape.
+pub fn parse_id(id: &SnapshotId) -> Result<Id, PortError> {
+    Id::parse(id.as_str())
+        .ok_or_else(|| PortError::terminal("BadSnapshotId", format!("`{id}` is no snapshot id")))
+}
+
+/// Checks that a repository's disk is there, where the document says that there is one.
+fn mounted(spec: &RepositorySpec) -> Result<(), PortError> {
+    let StorageSpec::Local { path, mount_point } = &spec.storage;
+    if !mount_point {
+        return Ok(());
+    }
+    let fail = |error: std::io::Error| {
+        PortError::waiting("NotReadable", format!("{path} cannot be looked at")).with_source(error)
+    };
+    let root = fs::metadata("/").map_err(fail)?.dev();
+    let mut at = Path::new(path);
+    loop {
+        match fs::metadata(at) {
+            Ok(data) if data.dev() != root => return Ok(()),
+            Ok(_) => {
+                return Err(PortError::waiting(
+                    "NotMounted",
+                    format!("nothing is mounted at {path}"),
+                )
+                .with_hint("mount the disk; an unmounted one is never taken for an empty one"));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => match at.parent() {
+                Some(parent) => at = parent,
+                None => return Err(fail(error)),
+            },
+            Err(error) => return Err(fail(error)),
+        }
+    }
+}
+
+/// Returns the name of something in the repository's place; `None` when it is provably empty.
+fn anything_in(spec: &RepositorySpec) -> Result<Option<String>, PortError> {
     let StorageSpec::Local { path, .. } = &spec.storage;
-    Arc::new(LocalStorage::new(path))
+    let fail = |error: std::io::Error| {
+        PortError::waiting("NotReadable", format!("{path} cannot be looked at")).with_source(error)
+    };
+    match fs::read_dir(path) {
+        Ok(mut entries) => match entries.next() {
+            None => Ok(None),
+            Some(Ok(entry)) => Ok(Some(entry.path().display().to_string())),
+            Some(Err(error)) => Err(fail(error)),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(fail(error)),
+    }
+}
+
+/// Returns the free bytes where a repository lies.
+pub fn free_bytes(spec: &RepositorySpec) -> Option<u64> {
+    let StorageSpec::Local { path, .. } = &spec.storage;
+    let space = rustix::fs::statvfs(path.as_str()).ok()?;
+    space.f_bavail.checked_mul(space.f_frsize)
 }

@@ -1,26 +1,28 @@
-//! One restore: a folder's content into the folder beside, or streams into the commands that take
-//! them.
+//! Brings a snapshot back: a folder through the mover, streams into their programs.
 
 use std::path::Path;
 
 use model::cancel::Cancel;
 use model::error::PortError;
+use model::id::SnapshotId;
 use model::ports::agents::{Beside, NamedSink};
 use model::ports::engine::Restored;
 use model::ports::mover::Overwrite;
 use model::progress::{Counts, ProgressSink};
-use repository::{Id, Repository, RestoreOptions};
+use mover::LocalTarget;
+use repository::Repository;
+use repository::restore::RestoreOptions;
 
-use super::backup::failures;
-use super::bridge::Caller;
-use super::streams::{Hashed, Verdicts};
+use super::open::parse_id;
+use super::sinks::Feeding;
 
-pub(super) fn run(
+/// Restores into a prepared place.
+pub fn restore(
     repository: &Repository,
-    snapshot: &Id,
+    snapshot: &SnapshotId,
     paths: &[String],
     into: Beside,
-    progress: &Caller,
+    progress: &dyn ProgressSink,
     cancel: &Cancel,
 ) -> Result<Restored, PortError> {
     match into {
@@ -31,38 +33,35 @@ pub(super) fn run(
     }
 }
 
-/// Writes the content of the snapshot's folder into the target, not the folders above it.
 fn folder(
     repository: &Repository,
-    snapshot: &Id,
+    snapshot: &SnapshotId,
     paths: &[String],
-    target: &str,
+    path: &str,
     original: &str,
     progress: &dyn ProgressSink,
     cancel: &Cancel,
 ) -> Result<Restored, PortError> {
-    let known = repository.snapshot(snapshot)?;
-    // A restore into another place than the resource's own: the snapshot knows where it was.
-    let base = match known.paths.as_slice() {
-        [only] => only.as_str(),
-        _ => original,
+    let id = parse_id(snapshot)?;
+    // A resource that was restored elsewhere, or whose path changed, keeps its data under the path
+    // of its backup: the snapshot's own word comes first.
+    let stored = repository.snapshot(&id)?.paths;
+    let base = match stored.as_slice() {
+        [only] => only.clone(),
+        _ => original.to_owned(),
     };
-    let base = base.trim_end_matches('/');
-    let include = paths.iter().map(|path| within(base, path).into_bytes()).collect();
+    let target = LocalTarget::open(Path::new(path))?;
     let options = RestoreOptions {
-        base: base.as_bytes().to_vec(),
-        include,
+        base: base.clone().into_bytes(),
+        include: paths.iter().map(|p| below(&base, p).into_bytes()).collect(),
+        // A restore that broke off is resumed: what matches stays, the rest is made right.
         overwrite: Overwrite::Always,
-        // What an earlier try left there and the snapshot does not have must not come along.
-        delete_extra: paths.is_empty(),
+        delete_extra: true,
         verify: true,
         ..RestoreOptions::default()
     };
-    let mover = ::mover::LocalTarget::open(Path::new(target))?;
-    let summary = repository.restore(snapshot, &mover, &options, progress, cancel)?;
-    let errors = summary.problems.len() as u64 + summary.problems_unlisted;
-    // Every file was read again and compared, so the whole is what the snapshot's root says.
-    let whole = errors == 0 && paths.is_empty();
+    let summary = repository.restore(&id, &target, &options, progress, cancel)?;
+    let (failures, count) = super::failures(&summary.problems, summary.problems_unlisted);
     Ok(Restored {
         counts: Counts {
             files_done: summary.files,
@@ -70,67 +69,34 @@ fn folder(
             bytes_done: summary.bytes,
             bytes_total: summary.bytes,
             bytes_new: summary.bytes_written,
-            bytes_stored: 0,
-            errors,
+            errors: count,
+            ..Counts::default()
         },
-        failures: failures(&summary.problems),
-        digest: whole.then(|| known.tree.hex()),
+        failures,
+        digest: None,
     })
 }
 
-/// Returns a path as it is called in the snapshot; one that is not below the base is meant from it.
-fn within(base: &str, path: &str) -> String {
-    let inside =
-        path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if inside { path.to_owned() } else { format!("{base}/{}", path.trim_start_matches('/')) }
+/// Returns a path of the snapshot: absolute ones as they are, others below the base.
+fn below(base: &str, path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("{base}/{path}") }
 }
 
 fn streams(
     repository: &Repository,
-    snapshot: &Id,
+    snapshot: &SnapshotId,
     sinks: Vec<NamedSink>,
     progress: &dyn ProgressSink,
     cancel: &Cancel,
 ) -> Result<Restored, PortError> {
-    let known = repository.snapshot(snapshot)?;
-    let mut counts = Counts { files_total: sinks.len() as u64, ..Counts::default() };
-    let mut digests = Vec::new();
-    for sink in sinks {
-        let verdicts = Verdicts::default();
-        let mut writer = Hashed::new(sink.sink, verdicts.clone());
-        let path = format!("/{}", sink.name);
-        let written = repository
-            .dump(snapshot, path.as_bytes(), &mut writer, cancel)
-            .map_err(|e| verdicts.instead_of(e))?;
-        digests.push((sink.name, writer.finish()?));
-        counts.files_done += 1;
-        counts.bytes_done += written;
-        counts.bytes_total = counts.bytes_done;
-        progress.event(model::progress::Progress::Counts(counts));
+    let id = parse_id(snapshot)?;
+    let mut feeding = Feeding::new(progress, cancel);
+    for NamedSink { name, sink } in sinks {
+        let path = format!("/{name}");
+        feeding.begin(&name, sink);
+        let read = repository.dump(&id, path.as_bytes(), &mut feeding, cancel);
+        feeding.end(read)?;
     }
-    let whole = digests.len() == known.paths.len();
-    Ok(Restored {
-        counts,
-        failures: Vec::new(),
-        digest: whole.then(|| content_digest(&digests, &known.paths)),
-    })
-}
-
-/// The digest of streams as the engine makes it for receipts: of one its blake3, of several the
-/// blake3 of names and digests in the order in which they were stored.
-fn content_digest(digests: &[(String, String)], stored: &[String]) -> String {
-    if let [(_, only)] = digests {
-        return only.clone();
-    }
-    let mut ordered: Vec<_> = digests.iter().collect();
-    ordered.sort_by_key(|(name, _)| {
-        stored.iter().position(|path| path.strip_prefix('/') == Some(name.as_str()))
-    });
-    let mut hasher = blake3::Hasher::new();
-    for (name, digest) in ordered {
-        hasher.update(&(name.len() as u64).to_le_bytes());
-        hasher.update(name.as_bytes());
-        hasher.update(digest.as_bytes());
-    }
-    hasher.finalize().to_hex().to_string()
+    let (counts, digest) = feeding.result();
+    Ok(Restored { counts, failures: Vec::new(), digest: Some(digest) })
 }

@@ -178,7 +178,7 @@ impl Inner {
             None | Some("HEAD") => {
                 let head = heads.iter().find(|h| h.name() == "HEAD");
                 head.and_then(|h| h.symref_target())
-                    .and_then(|target| find(target))
+                    .and_then(&find)
                     .or_else(|| find("HEAD"))
             }
             Some(full) if full.starts_with("refs/") => find(full),

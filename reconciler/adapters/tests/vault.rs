@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use mainstay_adapters::agents::Fleet;
 use mainstay_adapters::clock::System;
-use mainstay_adapters::engine::{Parts, Vault};
+use mainstay_adapters::vault::{Parts, Vault};
 use mainstay_adapters::secrets::Chain;
 use model::Timestamp;
 use model::agent::{Agent, Arg, Command, SecretRef};
