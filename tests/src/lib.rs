@@ -1,1 +1,12 @@
-//! Tools shared by the end-to-end tests.
+//! What the end-to-end tests share: real systems to run on, and the ledger of which took part.
+//!
+//! Never skips: a system that a test needs and that is not there fails that test by name. Must not
+//! know any crate of the product, so that every one of them may use it in its tests.
+
+mod ledger;
+pub mod mainstay;
+pub mod postgres;
+mod tools;
+
+pub use ledger::{LEDGER_VARIABLE, ledger};
+pub use tools::{Tool, git, restic, sqlite};

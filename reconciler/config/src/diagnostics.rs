@@ -83,6 +83,7 @@ pub fn flaw(place: Place, file: &str, flaw: &Flaw) -> Diagnostic {
             related(key_duplicate(place, key), Place::new(file, *first), "first written here")
         }
         Flaw::Boolean(word) => yaml_boolean(place, word),
+        Flaw::BooleanKey(word) => yaml_boolean_key(place, word),
         Flaw::MergeKey => yaml_merge_key(place),
         Flaw::Tag(tag) => yaml_tag(place, tag),
         Flaw::Key => yaml_key(place),
@@ -128,6 +129,11 @@ catalogue! {
     => format!("`{word}` is a boolean to some YAML tools and text to others"),
        format!("write `{}` for the boolean, or `\"{word}\"` in quotes for the text",
            matches!(word.to_ascii_lowercase().as_str(), "yes" | "on"));
+
+    #["A plain key that some YAML tools read as a boolean and others as text."]
+    "yaml-boolean-key" Error yaml_boolean_key(word: &str)
+    => format!("the key `{word}` is a boolean to some YAML tools and text to others"),
+       format!("no field has this name; put it in quotes where the name is yours, as in `\"{word}\"`");
 
     #["A YAML merge key (`<<`)."]
     "yaml-merge-key" Error yaml_merge_key()
@@ -205,9 +211,9 @@ catalogue! {
        "give it one, or remove the key";
 
     #["A value of the wrong type."]
-    "type-mismatch" Error type_mismatch(path: &str, expected: &str, actual: &str, quote: bool)
+    "type-mismatch" Error type_mismatch(path: &str, expected: &str, actual: &str, help: &str)
     => format!("`{path}` must be {expected}, and is {actual}"),
-       if quote { "put it in quotes to make it text" } else { "" };
+       help;
 
     #["A text that is none of the possible ones."]
     "value-unknown" Error value_unknown(path: &str, text: &str, options: &[&str])
@@ -498,6 +504,16 @@ catalogue! {
     "template-recovery" Error template_recovery(why: &str)
     => format!("the template {why}"),
        "a backup that cannot be brought back is none";
+}
+
+/// Returns what to do about a number or boolean where text is expected: follow the example that the
+/// field's description gives, if it gives one, else quotes.
+pub fn text_help(description: &str) -> String {
+    let example = description.split("such as `").nth(1).and_then(|rest| rest.split('`').next());
+    match example {
+        Some(example) => format!("write a text such as `{example}`"),
+        None => "put it in quotes to make it text".to_owned(),
+    }
 }
 
 /// Returns the nearest of some names, if one is near enough to be what was meant.

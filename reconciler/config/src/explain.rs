@@ -144,24 +144,26 @@ impl Context<'_> {
             found.push(d::secret_in_clear(self.place(pointer), &human(pointer)));
         } else {
             let expected = vec![self.type_name(rule)];
-            self.mismatch(pointer, &expected, value, found);
+            self.mismatch(pointer, rule, &expected, value, found);
         }
     }
 
     fn mismatch(
         &self,
         pointer: &str,
+        rule: &Value,
         expected: &[&str],
         value: &Value,
         found: &mut Vec<Diagnostic>,
     ) {
         let quote = expected.contains(&"text") && (value.is_number() || value.is_boolean());
+        let help = if quote { d::text_help(&self.description(rule)) } else { String::new() };
         found.push(d::type_mismatch(
             self.place(pointer),
             &human(pointer),
             &expected.join(" or "),
             type_of(value),
-            quote,
+            &help,
         ));
     }
 
@@ -178,7 +180,7 @@ impl Context<'_> {
             None if value.is_null() => {
                 found.push(d::value_missing(self.place_key(pointer), &human(pointer)));
             }
-            None => self.mismatch(pointer, &["text"], value, found),
+            None => self.mismatch(pointer, &Value::Null, &["text"], value, found),
         }
     }
 
@@ -213,7 +215,7 @@ impl Context<'_> {
         }
         let mut expected: Vec<&str> = branches.iter().map(|b| self.type_name(b)).collect();
         expected.dedup();
-        self.mismatch(pointer, &expected, value, found);
+        self.mismatch(pointer, rule, &expected, value, found);
     }
 
     fn type_name(&self, rule: &Value) -> &'static str {

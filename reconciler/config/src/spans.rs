@@ -101,6 +101,8 @@ pub enum Flaw {
     DuplicateKey(String, Spot),
     /// A plain word that YAML 1.1 tools read as a boolean.
     Boolean(String),
+    /// The same, as a key.
+    BooleanKey(String),
     /// `<<`.
     MergeKey,
     /// A tag such as `!include`.
@@ -118,7 +120,7 @@ pub enum Flaw {
 impl Flaw {
     /// Returns whether the value of the document cannot be trusted or read any more.
     pub fn is_fatal(&self) -> bool {
-        !matches!(self, Flaw::Boolean(_) | Flaw::DuplicateKey(..))
+        !matches!(self, Flaw::Boolean(_) | Flaw::BooleanKey(_) | Flaw::DuplicateKey(..))
     }
 }
 
@@ -225,7 +227,12 @@ impl Builder<'_> {
             Event::Scalar(text, style, anchor, tag) => {
                 self.tag(tag.as_deref(), spot)?;
                 if style == ScalarStyle::Plain && is_loose_boolean(&text) {
-                    self.parsed.flaws.push((spot, Flaw::Boolean(text.to_string())));
+                    let word = text.to_string();
+                    let flaw = match self.is_key() {
+                        true => Flaw::BooleanKey(word),
+                        false => Flaw::Boolean(word),
+                    };
+                    self.parsed.flaws.push((spot, flaw));
                 }
                 let node = Node { spot, shape: Shape::Scalar, size: 1 };
                 self.count(1, spot)?;
@@ -259,6 +266,12 @@ impl Builder<'_> {
         }
     }
 
+    /// Returns whether the next node is a key.
+    fn is_key(&self) -> bool {
+        let open = self.stack.last();
+        open.and_then(|open| open.keys.as_ref()).is_some_and(|keys| !keys.pending)
+    }
+
     fn tag(&self, tag: Option<&saphyr_parser::Tag>, spot: Spot) -> Step {
         match tag {
             // Core tags (`!!str`) say how to read a scalar and harm nobody.
@@ -277,9 +290,7 @@ impl Builder<'_> {
     fn open(&mut self, open: Open) -> Step {
         self.count(1, open.spot)?;
         // A collection as a key would have to be compared with other keys by content.
-        if let Some(Open { keys: Some(keys), .. }) = self.stack.last()
-            && !keys.pending
-        {
+        if self.is_key() {
             return Err((open.spot, Flaw::Key));
         }
         if self.stack.len() >= DEPTH_MAX {

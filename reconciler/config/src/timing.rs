@@ -68,7 +68,11 @@ pub fn cron(text: &str) -> Result<Cron, WhenError> {
         let reason = format!("it has {fields} fields; cron has five, or six with seconds first");
         return Err(WhenError::Invalid(reason));
     }
-    let cron = Cron::from_str(text).map_err(|error| WhenError::Invalid(error.to_string()))?;
+    let cron = Cron::from_str(text).map_err(|error| {
+        let words = error.to_string();
+        let words = words.strip_prefix("Component error: ").unwrap_or(&words);
+        WhenError::Invalid(words.trim_end_matches('.').to_lowercase())
+    })?;
     match cron.find_next_occurrence(&epoch(), true) {
         Ok(_) => Ok(cron),
         Err(_) => Err(WhenError::NeverFires),

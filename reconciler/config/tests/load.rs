@@ -26,3 +26,35 @@ fn the_quickstart_is_understood() {
     assert_eq!(desired.origins["backup/shop"].line, 25);
     assert_eq!(desired.origins["resource/shop/uploads"].line, 18);
 }
+
+/// The examples of the documentation are one valid configuration together.
+#[test]
+fn the_documented_examples_are_valid() {
+    let text = std::fs::read_to_string(support::top().join("docs/documents.md")).unwrap();
+    let examples: Vec<&str> =
+        text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(examples.len(), mainstay_config::Kind::ALL.len());
+    let files = tree(&[("examples.yaml", &examples.join("---\n"))]);
+    let loaded = load_tree(&files);
+    assert_eq!(mainstay_config::render::text(&loaded.diagnostics, &files), "");
+    assert_eq!(loaded.desired.unwrap().recoveries.len(), 1);
+}
+
+#[test]
+fn what_comes_with_the_program_is_valid_and_names_itself() {
+    let loaded = load_tree(&tree(&[]));
+    assert_eq!(loaded.diagnostics, vec![]);
+    let names: Vec<String> = loaded
+        .documents
+        .iter()
+        .filter(|d| d.builtin && d.kind != mainstay_config::Kind::AgentTemplate)
+        .map(|d| d.name.clone())
+        .collect();
+    for name in ["gfs-standard", "keep-last-5", "hourly-48", "nightly"] {
+        assert!(names.iter().any(|n| n == name), "{name}");
+    }
+    let documents = std::fs::read_to_string(support::top().join("docs/documents.md")).unwrap();
+    for name in names {
+        assert!(documents.contains(&format!("`{name}`")), "{name} is not documented");
+    }
+}

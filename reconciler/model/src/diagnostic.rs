@@ -14,7 +14,8 @@ pub enum Severity {
     Warning,
 }
 
-/// A place in a file of the config repository. Lines and columns count from 1, columns in characters.
+/// A place in a file of the config repository. Lines and columns count from 1, columns in
+/// characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Origin {

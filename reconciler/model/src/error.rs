@@ -1,4 +1,5 @@
-//! The one error shape that crosses a port; every adapter returns it, the runtime acts on its class.
+//! The one error shape that crosses a port; every adapter returns it, the runtime acts on its
+//! class.
 
 use std::error::Error;
 use std::fmt;

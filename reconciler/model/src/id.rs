@@ -13,7 +13,8 @@ pub const NAME_BYTES_MAX: usize = 63;
 pub enum IdError {
     /// The text is empty, too long, or has a character outside `a-z 0-9 - .`.
     #[error(
-        "`{0}` is not a name: use 1 to 63 of a-z, 0-9, `-` and `.`, beginning and ending with a letter or digit"
+        "`{0}` is not a name: use 1 to 63 of a-z, 0-9, `-` and `.`, beginning and ending with a \
+         letter or digit"
     )]
     Name(String),
     /// The text is not `application/resource`.
@@ -171,8 +172,8 @@ opaque_id!(/// A snapshot in a repository: 64 hex digits.
     SnapshotId);
 opaque_id!(/// A repository's own id, from its `config` file: 64 hex digits.
     RepositoryId);
-opaque_id!(/// A commit of the config repository: 40 or 64 hex digits, or `worktree` for files that are
-    /// not committed.
+opaque_id!(/// A commit of the config repository: 40 or 64 hex digits, or `worktree` for files that
+    /// are not committed.
     CommitId);
 opaque_id!(/// A plan: the blake3 digest of everything in it.
     PlanId);

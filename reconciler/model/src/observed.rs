@@ -132,6 +132,8 @@ pub struct SnapshotInfo {
 pub struct Memory {
     /// There was a state before this pass. `false`: it is new or was lost.
     pub known: bool,
+    /// The id of this state, carried by every receipt; empty for a state that never wrote.
+    pub writer: String,
     /// The epoch of this writer; 0 for a reader.
     pub epoch: u64,
     /// The epoch that the state carried before this writer started.

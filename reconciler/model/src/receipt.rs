@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use crate::digest::Digest;
 use crate::id::{Address, CommitId, Name, PlanId, SnapshotId};
 
-/// Version of [`Receipt`] and [`Control`]. A newer one is read as far as it can be, never rewritten.
+/// Version of [`Receipt`] and [`Control`]. A newer one is read as far as it can be, never
+/// rewritten.
 pub const RECEIPT_VERSION: u32 = 1;
 
 /// Failed items that a receipt names; beyond it only the count grows.
@@ -80,6 +81,9 @@ pub struct Receipt {
     pub commit: CommitId,
     /// The plan.
     pub plan: PlanId,
+    /// The state that the writer had: epochs are compared only within one.
+    #[serde(default)]
+    pub writer: String,
     /// The epoch of the writer.
     pub epoch: u64,
     /// The version of Mainstay.
@@ -116,6 +120,9 @@ pub struct Evidence {
 pub struct Control {
     /// [`RECEIPT_VERSION`].
     pub version: u32,
+    /// The state that the writer had: epochs are compared only within one.
+    #[serde(default)]
+    pub writer: String,
     /// The epoch of the writer.
     pub epoch: u64,
     /// When it was written.

@@ -1,3 +1,15 @@
-//! What a person asks for, one file a verb, over the runtime and the ports.
+//! What a person asks for, one file a verb, over the runtime and the ports; used by the command line
+//! and, later, by the web face.
 //!
 //! Must not contain: argument parsing, HTTP, printing.
+
+pub mod apply;
+pub mod backup;
+pub mod decide;
+pub mod history;
+pub mod owner;
+pub mod recovery;
+pub mod status;
+
+pub use apply::{Applied, ApplyError, ApplyRequest, apply};
+pub use owner::owner;

@@ -1,3 +1,33 @@
-//! The pure planner: graph, slots, retention, comparison, plan, checks, what-if, and reasons for everything.
+//! The pure planner: graph, slots, retention, comparison, plan, checks, and reasons for everything.
+//!
+//! In reading order: `slots` says when work is due, `retention` what stays, `graph` what comes before
+//! what, `condition` how a resource compares with where it should be, `planner` what is done about
+//! all of it, `gates` what each step waits for, `precondition` what is looked at again at the write,
+//! `check` which promise a plan would break; `status`, `explain` and `render` tell people.
 //!
 //! Must not contain: async, I/O, clocks, iteration in hash order.
+
+mod alarms;
+pub mod check;
+mod condition;
+pub mod explain;
+mod gates;
+pub mod graph;
+mod outcome;
+mod planner;
+mod precondition;
+pub mod render;
+pub mod retention;
+pub mod slots;
+pub mod status;
+#[cfg(test)]
+mod testing;
+mod view;
+
+pub use check::check;
+pub use explain::explain;
+pub use gates::gates;
+pub use outcome::Outcome;
+pub use planner::{plan, plan_only};
+pub use precondition::precondition;
+pub use status::status;

@@ -32,7 +32,9 @@ pub mod testing;
 mod treecache;
 mod used;
 
-pub use backup::{BackupOptions, BackupReport, BackupSummary, Finishing, Stream};
+pub use backup::{
+    BackupOptions, BackupReport, BackupSummary, Finishing, Stream, StreamDigest, content_digest,
+};
 pub use check::{CheckOptions, CheckReport, Depth, Fault};
 pub use copy::CopyReport;
 pub use forget::Rewrite;

@@ -1,3 +1,22 @@
-//! One pass (observe, plan, gate, execute), its journal, leases and backoff, and the daemon loop.
+//! One pass (fetch, load, observe, plan, gate, execute), its memory and journal, and the daemon loop.
 //!
-//! Must not contain: imports of `adapters`; printing; clocks and randomness of its own.
+//! In reading order: `world` holds the ports; `pass` goes from a commit to a plan; `observe` looks;
+//! `memory` reads and writes what our state remembers; `execute` walks the plan's steps; `step` acts;
+//! `recovery` brings data back in phases; `resume` looks at what a crash left; `daemon` repeats.
+//!
+//! Must not contain: imports of `adapters`; printing; clocks, environment and randomness of its own.
+
+pub mod daemon;
+pub mod event;
+pub mod execute;
+pub mod memory;
+pub mod observe;
+pub mod pass;
+mod recovery;
+pub mod resume;
+mod step;
+pub mod world;
+
+pub use event::{Observer, RunEvent, Unobserved};
+pub use pass::{Pass, PassError, PassRequest};
+pub use world::World;

@@ -24,10 +24,11 @@ use model::ports::storage::{FileKind, Storage};
 use model::progress::{Counts, ProgressSink};
 use model::receipt::{Control, FAILURES_MAX, ItemFailure, Receipt};
 use mover::LocalSource;
-use repository::check::{CheckOptions, Depth};
-use repository::prune::{PruneMark, PruneOptions};
 use repository::storage::LocalStorage;
-use repository::{BackupOptions, BackupSummary, Finishing, Id, Repository, Stream};
+use repository::{
+    BackupOptions, BackupSummary, CheckOptions, Depth, Finishing, Id, PruneMark, PruneOptions,
+    Repository, Stream,
+};
 
 pub use open::{Openings, parse_id};
 pub use receipts::{RESOURCE_TAG, info_of};
@@ -101,7 +102,7 @@ fn counts(summary: &BackupSummary) -> Counts {
         files_total: summary.files,
         bytes_done: summary.bytes,
         bytes_total: summary.bytes,
-        bytes_new: summary.written.bytes,
+        bytes_new: summary.written.bytes_new,
         bytes_stored: summary.written.bytes_stored,
         errors: summary.problems.len() as u64 + summary.problems_unlisted,
     }
@@ -185,9 +186,8 @@ impl Inner {
     ) -> Result<Verified, PortError> {
         let repository = self.openings.open(spec)?;
         let id = parse_id(snapshot)?;
-        // The receipt says how much content there is to prove.
         let options =
-            CheckOptions { depth: Depth::AllData, snapshots: vec![id], ..CheckOptions::default() };
+            CheckOptions { depth: Depth::All, snapshots: vec![id], ..CheckOptions::default() };
         let report = repository.check(&options, progress, cancel)?;
         let failures = report
             .faults

@@ -10,8 +10,7 @@ use model::ports::engine::Restored;
 use model::ports::mover::Overwrite;
 use model::progress::{Counts, ProgressSink};
 use mover::LocalTarget;
-use repository::Repository;
-use repository::restore::RestoreOptions;
+use repository::{Repository, RestoreOptions};
 
 use super::open::parse_id;
 use super::sinks::Feeding;
@@ -90,6 +89,13 @@ fn streams(
     cancel: &Cancel,
 ) -> Result<Restored, PortError> {
     let id = parse_id(snapshot)?;
+    let mut stored = 0;
+    repository.ls(&id, cancel, &mut |_, _| {
+        stored += 1;
+        Ok(true)
+    })?;
+    // Streams that a template stores and does not load (roles of a server) leave no common digest.
+    let whole = stored == sinks.len();
     let mut feeding = Feeding::new(progress, cancel);
     for NamedSink { name, sink } in sinks {
         let path = format!("/{name}");
@@ -98,5 +104,5 @@ fn streams(
         feeding.end(read)?;
     }
     let (counts, digest) = feeding.result();
-    Ok(Restored { counts, failures: Vec::new(), digest: Some(digest) })
+    Ok(Restored { counts, failures: Vec::new(), digest: whole.then_some(digest) })
 }

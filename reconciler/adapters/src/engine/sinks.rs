@@ -6,6 +6,7 @@ use model::cancel::Cancel;
 use model::error::PortError;
 use model::ports::agents::StreamSink;
 use model::progress::{Counts, Progress, ProgressSink};
+use repository::{StreamDigest, content_digest};
 
 /// How often progress is told, in bytes.
 const TELL_BYTES: u64 = 4 << 20;
@@ -18,7 +19,7 @@ pub struct Feeding<'a> {
     told: u64,
     sink: Option<Box<dyn StreamSink>>,
     hasher: blake3::Hasher,
-    digests: Vec<(String, String)>,
+    digests: Vec<StreamDigest>,
     name: String,
 }
 
@@ -48,15 +49,15 @@ impl<'a> Feeding<'a> {
     pub fn end(&mut self, read: Result<u64, PortError>) -> Result<(), PortError> {
         let sink = self.sink.take();
         match read {
-            Ok(_) => {
-                let digest = self.hasher.finalize().to_hex().to_string();
-                self.digests.push((self.name.clone(), digest));
+            Ok(bytes) => {
+                let blake3 = self.hasher.finalize().to_hex().to_string();
+                self.digests.push(StreamDigest { name: self.name.clone(), bytes, blake3 });
                 self.counts.files_done += 1;
-                sink.map_or(Ok(()), StreamSink::finish)
+                sink.map_or(Ok(()), |sink| sink.finish())
             }
             Err(error) => {
                 // The program's own words say more than a broken pipe.
-                match sink.map(StreamSink::finish) {
+                match sink.map(|sink| sink.finish()) {
                     Some(Err(said)) if error.reason != "Cancelled" => Err(said),
                     _ => Err(error),
                 }
@@ -69,7 +70,7 @@ impl<'a> Feeding<'a> {
         self.counts.files_total = self.counts.files_done;
         self.counts.bytes_total = self.counts.bytes_done;
         self.progress.event(Progress::Counts(self.counts));
-        (self.counts, repository::content_digest(&self.digests))
+        (self.counts, content_digest(&self.digests))
     }
 }
 

@@ -2,6 +2,7 @@
 //! in memory for tests. Both pass [`conformance`]. Everything here may be lost without harm.
 
 pub mod conformance;
+mod crash;
 mod database;
 mod folder;
 mod journal;
@@ -10,5 +11,6 @@ mod memory;
 #[cfg(test)]
 mod tests;
 
+pub use crash::CrashAfter;
 pub use folder::Folder;
 pub use memory::Memory;

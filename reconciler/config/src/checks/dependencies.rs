@@ -68,11 +68,7 @@ fn unknown(
 
 /// Finds circles: one diagnostic for each group of resources that wait for each other, with the
 /// shortest circle through its first resource.
-fn cycles(
-    whole: &Whole<'_>,
-    edges: &BTreeMap<Address, Vec<Edge>>,
-    found: &mut Vec<Diagnostic>,
-) {
+fn cycles(whole: &Whole<'_>, edges: &BTreeMap<Address, Vec<Edge>>, found: &mut Vec<Diagnostic>) {
     let mut graph: DiGraph<&Address, ()> = DiGraph::new();
     let nodes: BTreeMap<&Address, NodeIndex> =
         whole.lowered.desired.resources.keys().map(|a| (a, graph.add_node(a))).collect();
@@ -158,8 +154,7 @@ fn former(whole: &Whole<'_>, found: &mut Vec<Diagnostic>) {
             }
             match claimed.get(former) {
                 Some((other, first)) => {
-                    let shared =
-                        d::formerly_shared(place, &former.to_string(), &other.to_string());
+                    let shared = d::formerly_shared(place, &former.to_string(), &other.to_string());
                     found.push(d::related(shared, first.clone(), "the other claim"));
                 }
                 None => {

@@ -154,12 +154,8 @@ fn retention(
                 continue;
             };
             let address = address.to_string();
-            let conflict = d::retention_conflict(
-                place,
-                &address,
-                repository.as_str(),
-                other.name.as_str(),
-            );
+            let conflict =
+                d::retention_conflict(place, &address, repository.as_str(), other.name.as_str());
             found.push(d::related(conflict, first, "the other rules"));
         }
     }
@@ -187,6 +183,9 @@ fn recoveries(whole: &Whole<'_>, backups: &Backups<'_>, found: &mut Vec<Diagnost
     for recovery in whole.lowered.desired.recoveries.values() {
         let Some(repository) = &recovery.repository else { continue };
         let Some(own) = backups.get(&recovery.resource) else { continue };
+        if !whole.lowered.desired.repositories.contains_key(repository) {
+            continue;
+        }
         if own.iter().any(|backup| backup.repositories.contains(repository)) {
             continue;
         }

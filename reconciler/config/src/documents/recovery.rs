@@ -39,8 +39,10 @@ pub struct RecoverySpec {
     /// Only these paths of a tree; if absent, all.
     #[serde(default)]
     pub paths: Vec<String>,
-    /// Whether it repeats.
+    /// Whether it repeats: `IfNotRecovered` (once per token; if absent) or `Always` (whenever the
+    /// resource is not at the wanted point). A small first letter is taken as well.
     #[serde(default)]
+    #[schemars(schema_with = "repeat_words")]
     pub repeat: RepeatSpec,
     /// Says that the author knows: data newer than the point is put aside. Needed for `always`.
     #[serde(default)]
@@ -67,18 +69,24 @@ pub struct IntoSpec {
     pub with: BTreeMap<String, Value>,
 }
 
-/// Whether a recovery repeats.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("enum" = ["ifNotRecovered", "always", "IfNotRecovered", "Always"]))]
+/// Whether a recovery repeats. The words are those of Stash's `recoveryPolicy`; the small first letter
+/// is how every other word of the documents is written.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub enum RepeatSpec {
+    /// Once per token.
     #[default]
-    #[serde(alias = "IfNotRecovered")]
-    #[doc = "Once per token."]
+    #[serde(alias = "ifNotRecovered")]
     IfNotRecovered,
-    #[serde(alias = "Always")]
-    #[doc = "Whenever the resource is not at the wanted point."]
+    /// Whenever the resource is not at the wanted point.
+    #[serde(alias = "always")]
     Always,
+}
+
+fn repeat_words(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "string",
+        "enum": ["IfNotRecovered", "Always", "ifNotRecovered", "always"]
+    })
 }
 
 /// What is done when something is wrong.

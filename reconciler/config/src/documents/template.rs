@@ -102,20 +102,25 @@ pub struct TreeSpec {
     /// Its absolute path.
     pub path: String,
     /// Patterns of what to leave out: a list, or a template that gives one.
+    #[serde(default)]
     #[schemars(schema_with = "list_or_template")]
     pub excludes: Option<Value>,
     /// Leave out folders that carry a `CACHEDIR.TAG`: a boolean, or a template that gives one.
+    #[serde(default)]
     #[schemars(schema_with = "boolean_or_template")]
     pub exclude_caches: Option<Value>,
     /// Leave out folders that contain a file of one of these names: a list, or a template that gives one.
+    #[serde(default)]
     #[schemars(schema_with = "list_or_template")]
     pub exclude_if_present: Option<Value>,
     /// Stay on the file system of `path`: a boolean, or a template that gives one.
+    #[serde(default)]
     #[schemars(schema_with = "boolean_or_template")]
     pub one_file_system: Option<Value>,
     /// Leave out larger files: a size such as `1GiB`, or a template that gives one.
     pub largest: Option<String>,
     /// The path must be a mount point: a boolean, or a template that gives one.
+    #[serde(default)]
     #[schemars(schema_with = "boolean_or_template")]
     pub mount_point: Option<Value>,
 }

@@ -227,7 +227,10 @@ fn check_arguments(
             ArgSpec::Conditional(some) => {
                 let expressions = [("when", &some.when), ("each", &some.each)];
                 if some.when.is_none() && some.each.is_none() {
-                    found.push(d::one_of(template.place(&at), "an argument", &["when", "each"]));
+                    let about =
+                        "the condition, or `each` with the list, under which they are given.";
+                    let place = template.place(&at);
+                    found.push(d::field_missing(place, "when", "the arguments", about));
                 }
                 for (key, expression) in expressions {
                     if let Some(text) = expression {

@@ -9,6 +9,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Object, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use model::agent::{Arg, Piece, SecretRef};
@@ -81,6 +82,10 @@ pub fn environment() -> Environment<'static> {
     env.set_undefined_behavior(UndefinedBehavior::Strict);
     env.set_fuel(Some(FUEL));
     env.set_recursion_limit(RECURSION_MAX);
+    // The line end of an `input` is part of it.
+    if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
+        env.set_syntax(syntax);
+    }
     env.set_formatter(|out, _, value| match value.kind() {
         // An optional parameter that is not given prints as nothing.
         ValueKind::None => Ok(()),

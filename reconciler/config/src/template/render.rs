@@ -63,7 +63,8 @@ impl<'d> Template<'d> {
         let mut values = parameters::absent(&self.spec.parameters);
         values.extend(bound.iter().map(|(key, bound)| (key.clone(), bound.value.clone())));
         let context = Value::from_pairs(engine::context(&values));
-        let mut job = Job { template: self, context, resource, at: place(Where::Type), found, before };
+        let mut job =
+            Job { template: self, context, resource, at: place(Where::Type), found, before };
         let agent = job.agent(bound);
         (found.len() == before).then_some(agent)
     }
@@ -83,7 +84,12 @@ impl<'d> Template<'d> {
         for (key, spec) in &self.spec.parameters {
             let Some(value) = with.get(key).or(spec.default.as_ref()) else {
                 if spec.required {
-                    found.push(d::parameter_missing(place(Where::Type), name, key, &spec.description));
+                    found.push(d::parameter_missing(
+                        place(Where::Type),
+                        name,
+                        key,
+                        &spec.description,
+                    ));
                 }
                 continue;
             };
@@ -316,9 +322,14 @@ impl Job<'_, '_> {
 
     fn tree(&mut self) -> Option<Tree> {
         let spec = self.template.spec.tree.as_ref()?;
+        let before = self.found.len();
         let path = self.plain("/tree/path", &spec.path, "a path");
-        if let Err(why) = shapes::check_path(&path) {
-            self.fail("/tree/path", &format!("`{path}` {why}"));
+        match shapes::check_path(&path) {
+            // What did not render has no shape.
+            Err(why) if self.found.len() == before => {
+                self.fail("/tree/path", &format!("`{path}` {why}"));
+            }
+            _ => {}
         }
         Some(Tree {
             path,

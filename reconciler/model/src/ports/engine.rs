@@ -78,8 +78,8 @@ pub trait Engine: Send + Sync {
     /// Makes a new repository; fails if anything is in the place.
     fn init<'a>(&'a self, spec: &'a RepositorySpec) -> Boxed<'a, Result<RepositoryId, PortError>>;
 
-    /// Makes a snapshot. An error leaves none; a source with unreadable items gives a snapshot whose
-    /// receipt is not complete. Closes the source in every case.
+    /// Makes a snapshot. An error leaves none; a source with unreadable items gives a snapshot
+    /// whose receipt is not complete. Closes the source in every case.
     fn backup<'a>(
         &'a self,
         spec: &'a RepositorySpec,

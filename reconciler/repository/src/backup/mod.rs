@@ -3,6 +3,8 @@
 
 mod pool;
 mod streams;
+
+pub use streams::content_digest;
 mod tree;
 
 use std::sync::{Mutex, PoisonError};

@@ -101,12 +101,16 @@ fn failed(name: &str, e: CutError) -> PortError {
     }
 }
 
-fn content_digest(digests: &[StreamDigest]) -> String {
+/// Returns one digest for the content of several streams, whatever their order: of a single one its
+/// own, of several the blake3 of their names and digests.
+pub fn content_digest(digests: &[StreamDigest]) -> String {
     if let [only] = digests {
         return only.blake3.clone();
     }
+    let mut sorted: Vec<&StreamDigest> = digests.iter().collect();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
     let mut hasher = blake3::Hasher::new();
-    for digest in digests {
+    for digest in sorted {
         hasher.update(&(digest.name.len() as u64).to_le_bytes());
         hasher.update(digest.name.as_bytes());
         hasher.update(digest.blake3.as_bytes());

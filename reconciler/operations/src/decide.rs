@@ -1,0 +1,106 @@
+//! What a person decides outside git: approve, hold, release, accept. Kept in our state, so it may
+//! be lost and is then asked again; what should last is written in git.
+
+use model::Timestamp;
+use model::desired::{Hold, Scope};
+use model::digest::Digest;
+use model::error::PortError;
+use model::id::Name;
+use model::journal::Body;
+use runtime::World;
+use runtime::execute::journal;
+use runtime::memory::{self, kind, meta};
+
+use crate::apply::wake;
+
+/// Approves destructive steps by their digest. A prefix of at least eight digits of the last plan's
+/// digest will do.
+pub async fn approve(world: &World, text: &str, by: &str) -> Result<Digest, PortError> {
+    let plans = world.state.list(kind::PLAN).await?;
+    let last: Option<model::plan::Plan> = plans.get("last").and_then(memory::decode);
+    let planned = last.and_then(|plan| plan.destructive);
+    let full = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let digest = match planned {
+        Some(digest) if text.len() >= 8 && digest.0.starts_with(text) => digest,
+        _ if full => Digest(text.to_owned()),
+        Some(digest) => {
+            return Err(PortError::terminal(
+                "ApprovalUnknown",
+                format!("`{text}` is not the digest that waits, which is {}", digest.short()),
+            )
+            .with_hint("copy the digest from `mainstay plan`"));
+        }
+        None => {
+            return Err(PortError::terminal(
+                "ApprovalUnknown",
+                "no plan with destructive steps is remembered",
+            )
+            .with_hint("give all 64 digits as `mainstay plan` prints them"));
+        }
+    };
+    world
+        .state
+        .write(&[memory::set(kind::APPROVAL, digest.0.clone(), &world.clock.now())?])
+        .await?;
+    decided(world, "approve", &digest.0, by).await?;
+    Ok(digest)
+}
+
+/// Stops a scope.
+pub async fn hold(
+    world: &World,
+    name: &Name,
+    scope: Scope,
+    owner: &str,
+    reason: &str,
+    until: Option<Timestamp>,
+) -> Result<Hold, PortError> {
+    let hold = Hold {
+        name: name.clone(),
+        scope,
+        owner: owner.to_owned(),
+        reason: reason.to_owned(),
+        until,
+    };
+    world.state.write(&[memory::set(kind::HOLD, name.as_str(), &hold)?]).await?;
+    decided(world, "hold", name.as_str(), owner).await?;
+    Ok(hold)
+}
+
+/// Ends a hold that was made by hand. Returns whether there was one.
+pub async fn release(world: &World, name: &Name, by: &str) -> Result<bool, PortError> {
+    let known = world.state.list(kind::HOLD).await?.contains_key(name.as_str());
+    if known {
+        world.state.write(&[memory::unset(kind::HOLD, name.as_str())]).await?;
+        decided(world, "release", name.as_str(), by).await?;
+    }
+    Ok(known)
+}
+
+/// Accepts an alarm: a commit that does not descend, a state that went back or was lost, a clock, a
+/// mass loss. The text is the one that the plan prints.
+pub async fn accept(world: &World, text: &str, by: &str) -> Result<(), PortError> {
+    let known = ["commit:", "documents:", "epoch:", "memory:", "clock:", "mass-loss:"];
+    if text != "clock" && !known.iter().any(|prefix| text.starts_with(prefix)) {
+        return Err(PortError::terminal(
+            "AlarmUnknown",
+            format!("`{text}` is not an alarm; begin with one of {}", known.join(" ")),
+        )
+        .with_hint("`mainstay plan` prints the command in full"));
+    }
+    let mut changes = vec![memory::set(kind::ALARM, text, &world.clock.now())?];
+    if text.starts_with("memory:") {
+        changes.push(memory::unset(kind::META, meta::LOST));
+    }
+    if text.starts_with("epoch:") {
+        changes.push(memory::unset(kind::META, meta::EPOCH_SUSPECT));
+    }
+    world.state.write(&changes).await?;
+    decided(world, "accept", text, by).await
+}
+
+async fn decided(world: &World, verb: &str, subject: &str, by: &str) -> Result<(), PortError> {
+    let body = Body::Decided { verb: verb.into(), subject: subject.into(), by: by.into() };
+    journal(world, 0, body).await?;
+    wake(world).await
+}

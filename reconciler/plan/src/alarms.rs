@@ -1,0 +1,256 @@
+//! Alarms: signs that git, our own memory, the clock or our sight went back or away. Each holds some
+//! steps until a person accepts it. Called by the planner, the gates and `status`. Semantics:
+//! `docs/semantics.md`, "Alarms".
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use model::desired::Guardrail;
+use model::digest::Digest;
+use model::id::Address;
+use model::observed::Ancestry;
+use model::plan::{Action, Class, Condition, Step, Wait};
+use model::receipt::ControlBody;
+
+use crate::view::{CLOCK_TOLERANCE, View, names};
+
+/// The limit where no guardrail gives one, and the least number of resources that make a mass loss.
+const MASS_LOSS_PERCENT: u8 = 40;
+const MASS_LOSS_MIN: usize = 3;
+
+/// What an alarm is about; it decides which steps wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// The config repository went back, or most of it is gone.
+    Git,
+    /// Our own state was lost or went back.
+    Memory,
+    /// The clock cannot be trusted.
+    Clock,
+    /// Much of the fleet is gone at once.
+    MassLoss,
+}
+
+/// One alarm that nobody has accepted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Alarm {
+    pub(crate) kind: Kind,
+    pub(crate) accept: String,
+    pub(crate) detail: String,
+}
+
+impl Alarm {
+    pub(crate) fn wait(&self) -> Wait {
+        Wait::Alarm { accept: self.accept.clone(), detail: self.detail.clone() }
+    }
+
+    /// Whether a step waits for this alarm. Backups and verifications never do: they only add.
+    pub(crate) fn holds(&self, step: &Step) -> bool {
+        let removes = matches!(
+            step.action,
+            Action::Expire { .. }
+                | Action::Reclaim { .. }
+                | Action::Commit { .. }
+                | Action::Rollback { .. }
+        );
+        let by_policy =
+            matches!(step.action, Action::Restore { recovery: None, .. } | Action::Adopt { .. });
+        match self.kind {
+            Kind::Git => removes || by_policy || step.class == Class::Destructive,
+            // A forgotten repository must not be made anew where it was. Bringing back what is gone
+            // harms nothing, whatever we forgot.
+            Kind::Memory => {
+                removes
+                    || (by_policy && step.class == Class::Destructive)
+                    || matches!(step.action, Action::Init { .. } | Action::Adopt { .. })
+            }
+            Kind::Clock => removes,
+            Kind::MassLoss => removes || by_policy,
+        }
+    }
+}
+
+/// Returns the alarms that nobody has accepted, sorted.
+pub(crate) fn alarms(view: &View<'_>, conditions: &BTreeMap<Address, Condition>) -> Vec<Alarm> {
+    let mut found = BTreeSet::new();
+    found.extend(git(view));
+    found.extend(memory(view));
+    found.extend(clock(view));
+    found.extend(mass_loss(view, conditions));
+    found.into_iter().filter(|alarm| !is_accepted(view, alarm)).collect()
+}
+
+fn is_accepted(view: &View<'_>, alarm: &Alarm) -> bool {
+    let commit = &view.desired.commit;
+    let accepted = &view.observed.memory.accepted_alarms;
+    // A state that was lost is a state that went back to nothing: one yes is enough for both.
+    let other = alarm.accept.strip_prefix("epoch:").map(|epoch| format!("memory:{epoch}"));
+    accepted.contains(&alarm.accept)
+        || other.is_some_and(|other| accepted.contains(&other))
+        || (alarm.accept == format!("commit:{commit}")
+            && view.controls.iter().any(|control| {
+                matches!(&control.body, ControlBody::CommitAccepted { commit: c } if c == commit)
+            }))
+}
+
+fn git(view: &View<'_>) -> Vec<Alarm> {
+    let memory = &view.observed.memory;
+    let commit = &view.desired.commit;
+    let mut found = Vec::new();
+    if memory.ancestry == Ancestry::Diverged {
+        let last = memory.last_applied.as_ref().map_or("the last applied one", |c| c.short());
+        found.push(Alarm {
+            kind: Kind::Git,
+            accept: format!("commit:{commit}"),
+            detail: format!("commit {} does not descend from {last}", commit.short()),
+        });
+    }
+    if let Some(before) = memory.last_documents {
+        let now = view.desired.documents;
+        if now.saturating_mul(2) < before {
+            found.push(Alarm {
+                kind: Kind::Git,
+                accept: format!("documents:{commit}"),
+                detail: format!(
+                    "the commit has {now} documents, the last applied one had {before}"
+                ),
+            });
+        }
+    }
+    found
+}
+
+/// Writers and epochs that receipts and control records carry.
+fn epochs<'v>(view: &'v View<'_>) -> impl Iterator<Item = (&'v str, u64)> + 'v {
+    let receipts = view.repositories.keys().flat_map(|name| snapshots(view, name));
+    let receipts = receipts.filter_map(|info| info.receipt.as_ref());
+    let points = receipts.map(|receipt| (receipt.writer.as_str(), receipt.epoch));
+    points.chain(view.controls.iter().map(|c| (c.writer.as_str(), c.epoch)))
+}
+
+fn snapshots<'v>(
+    view: &'v View<'_>,
+    repository: &model::id::Name,
+) -> &'v [model::observed::SnapshotInfo] {
+    match view.observed.repositories.get(repository) {
+        Some(model::observed::RepositoryObservation::Known { snapshots, .. })
+            if view.repository_id(repository).is_some() =>
+        {
+            snapshots
+        }
+        _ => &[],
+    }
+}
+
+fn memory(view: &View<'_>) -> Option<Alarm> {
+    let memory = &view.observed.memory;
+    // What this very writer wrote since it started carries its own epoch and is no surprise.
+    let not_now = |(writer, epoch): (&str, u64)| {
+        (memory.epoch == 0 || epoch != memory.epoch || writer != memory.writer).then_some(epoch)
+    };
+    if !memory.known {
+        let foreign = epochs(view).filter_map(not_now).max()?;
+        return Some(Alarm {
+            kind: Kind::Memory,
+            accept: format!("memory:{foreign}"),
+            detail: format!(
+                "our state is new or was lost, and repositories hold points up to epoch {foreign}"
+            ),
+        });
+    }
+    // Another state may share a repository with ours; its epochs say nothing of ours.
+    let ours = epochs(view).filter(|(writer, _)| *writer == memory.writer);
+    let foreign = ours.filter_map(not_now).max()?;
+    (foreign > memory.epoch_before).then(|| Alarm {
+        kind: Kind::Memory,
+        accept: format!("epoch:{foreign}"),
+        detail: format!(
+            "our state carries epoch {}, and repositories hold its epoch {foreign}: it went back",
+            memory.epoch_before
+        ),
+    })
+}
+
+fn clock(view: &View<'_>) -> Option<Alarm> {
+    let receipts = view.repositories.keys().flat_map(|name| snapshots(view, name));
+    let newest = receipts
+        .filter_map(|info| info.receipt.as_ref())
+        .map(|receipt| receipt.taken_at)
+        .chain(view.controls.iter().map(|control| control.at))
+        .chain(view.observed.memory.newest_instant)
+        .max()?;
+    (newest.duration_since(view.now) > CLOCK_TOLERANCE).then(|| Alarm {
+        kind: Kind::Clock,
+        accept: format!("clock:{newest}"),
+        detail: format!("the clock says {}, and {newest} was seen already", view.now),
+    })
+}
+
+fn mass_loss(view: &View<'_>, conditions: &BTreeMap<Address, Condition>) -> Vec<Alarm> {
+    let limits: Vec<(BTreeSet<&Address>, u8)> = view
+        .desired
+        .guardrails
+        .values()
+        .map(|g: &Guardrail| {
+            let known = g.resources.iter().filter(|a| conditions.contains_key(*a)).collect();
+            (known, g.mass_loss_percent)
+        })
+        .collect();
+    let covered = |a: &&Address| limits.iter().any(|(set, _)| set.contains(*a));
+    let rest: BTreeSet<&Address> = conditions.keys().filter(|a| !covered(a)).collect();
+    limits
+        .iter()
+        .cloned()
+        .chain([(rest, MASS_LOSS_PERCENT)])
+        .filter_map(|(scope, percent)| mass_loss_in(&scope, percent, conditions))
+        .collect()
+}
+
+fn mass_loss_in(
+    scope: &BTreeSet<&Address>,
+    percent: u8,
+    conditions: &BTreeMap<Address, Condition>,
+) -> Option<Alarm> {
+    let gone: Vec<&Address> = scope
+        .iter()
+        .filter(|a| {
+            matches!(
+                conditions.get(**a),
+                Some(Condition::Lost { .. } | Condition::Unreachable { .. })
+            )
+        })
+        .copied()
+        .collect();
+    let too_many = gone.len() * 100 > scope.len() * usize::from(percent);
+    if gone.len() < MASS_LOSS_MIN || !too_many {
+        return None;
+    }
+    let digest = Digest::of("mass-loss", &gone);
+    Some(Alarm {
+        kind: Kind::MassLoss,
+        accept: format!("mass-loss:{}", digest.short()),
+        detail: format!(
+            "{} of {} resources are gone at once, so we may be blind: {}",
+            gone.len(),
+            scope.len(),
+            shortened(&gone)
+        ),
+    })
+}
+
+/// A list of at most ten names.
+fn shortened(addresses: &[&Address]) -> String {
+    const SHOWN: usize = 10;
+    let shown = names(addresses.iter().take(SHOWN).copied());
+    match addresses.len().checked_sub(SHOWN) {
+        Some(more) if more > 0 => format!("{shown} and {more} more"),
+        _ => shown,
+    }
+}
+
+/// The instants of deeds within the 24 hours before an instant.
+pub(crate) fn in_last_day(instants: &[Timestamp], now: Timestamp) -> u32 {
+    let day = jiff::SignedDuration::from_hours(24);
+    let count = instants.iter().filter(|at| now.duration_since(**at) < day).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

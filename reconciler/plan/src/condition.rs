@@ -1,0 +1,194 @@
+//! What the comparison of observation and baseline says of each resource. Called by the planner and
+//! by `status`. Semantics: `docs/semantics.md`, "Conditions".
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use model::id::Address;
+use model::observed::{Observation, RecoveryPhase, RecoveryRecord};
+use model::plan::Condition;
+use model::receipt::{Marker, Receipt};
+
+use crate::view::{Baseline, RepositoryState, View};
+
+/// Returns the condition of every resource.
+pub(crate) fn conditions(view: &View<'_>) -> BTreeMap<Address, Condition> {
+    view.desired.resources.keys().map(|a| (a.clone(), condition(view, a))).collect()
+}
+
+/// The recovery of a resource that was put in place and is not committed yet.
+pub(crate) fn awaiting<'a>(view: &View<'a>, address: &Address) -> Option<&'a RecoveryRecord> {
+    view.observed.memory.recoveries.values().find(|record| {
+        record.phase == RecoveryPhase::AwaitingCommit
+            && !record.elsewhere
+            && view.same(&record.address, address)
+    })
+}
+
+fn condition(view: &View<'_>, address: &Address) -> Condition {
+    if let Some(record) = awaiting(view, address) {
+        return Condition::AwaitingCommit { token: record.token.clone(), since: record.since };
+    }
+    let baseline = view.baseline(address);
+    let has_points = !view.points(address).is_empty() || baseline.is_some();
+    match view.observed.resources.get(address) {
+        None => Condition::Unreachable { detail: "it was not looked at".to_owned() },
+        Some(Observation::Unknown { reason, detail }) => {
+            Condition::Unreachable { detail: format!("{reason}: {detail}") }
+        }
+        Some(Observation::Absent { detail, .. }) => {
+            if has_points {
+                Condition::Lost { detail: detail.clone() }
+            } else if let Some(blind) = blind(view, address, true) {
+                Condition::Unreachable {
+                    detail: format!("{detail}; whether it was ever there cannot be told: {blind}"),
+                }
+            } else {
+                Condition::NeverSeen
+            }
+        }
+        Some(Observation::Known { marker, entries, damaged, .. }) => {
+            if let Some(detail) = damaged {
+                return Condition::Damaged { detail: detail.clone() };
+            }
+            match baseline {
+                Some(baseline) => compare(view, address, &baseline, marker, *entries),
+                None if has_points => Condition::NeverProtected,
+                None => match blind(view, address, false) {
+                    Some(blind) => Condition::Unreachable {
+                        detail: format!(
+                            "it is there, but nothing can be compared with it: {blind}"
+                        ),
+                    },
+                    None => Condition::NeverProtected,
+                },
+            }
+        }
+    }
+}
+
+/// Why nothing can be said from the absence of points: a repository that may hold them is not
+/// readable. One is enough to doubt that a resource never was; all are needed to doubt that it has
+/// no point, so that one broken repository does not keep a new resource from being protected.
+fn blind(view: &View<'_>, address: &Address, any: bool) -> Option<String> {
+    let states: Vec<_> =
+        view.repositories_of(address).into_iter().map(|name| (name, view.state(name))).collect();
+    let usable = |state: &RepositoryState<'_>| {
+        matches!(state, RepositoryState::Ready(_) | RepositoryState::New)
+    };
+    if !any && states.iter().any(|(_, state)| usable(state)) {
+        return None;
+    }
+    states.iter().find_map(|(name, state)| {
+        state.trouble().map(|(_, detail)| format!("repository {name}: {detail}"))
+    })
+}
+
+fn compare(
+    view: &View<'_>,
+    address: &Address,
+    baseline: &Baseline<'_>,
+    found: &Marker,
+    entries: Option<u64>,
+) -> Condition {
+    if let Some(detail) = emptied(view, address, baseline, entries) {
+        return Condition::Lost { detail };
+    }
+    if let (Some(expected), Some(found)) = (&baseline.marker.identity, &found.identity)
+        && expected != found
+    {
+        return Condition::Replaced { expected: expected.clone(), found: found.clone() };
+    }
+    let lower: Vec<String> = baseline
+        .marker
+        .counters
+        .iter()
+        .filter_map(|(name, was)| found.counters.get(name).map(|is| (name, *was, *is)))
+        .filter(|(_, was, is)| is < was)
+        .map(|(name, was, is)| format!("counter {name} {was} → {is}"))
+        .collect();
+    if !lower.is_empty() {
+        let to = older_point(view, address, baseline, |receipt| is_behind(&receipt.marker, found));
+        return Condition::RolledBack { from: baseline.at, to, detail: lower };
+    }
+    if let Some((to, detail)) = older_content(view, address, baseline, found) {
+        return Condition::RolledBack { from: baseline.at, to: Some(to), detail: vec![detail] };
+    }
+    Condition::Healthy
+}
+
+/// Whether something that was full is empty.
+fn emptied(
+    view: &View<'_>,
+    address: &Address,
+    baseline: &Baseline<'_>,
+    entries: Option<u64>,
+) -> Option<String> {
+    if entries != Some(0) {
+        return None;
+    }
+    let Some(receipt) = baseline.receipt else {
+        let had: u64 = baseline.marker.counts.values().sum();
+        return (had > 0)
+            .then(|| format!("it is empty, and had {had} counted items at {}", baseline.at));
+    };
+    let is_tree =
+        view.desired.resources.get(address).is_some_and(|resource| resource.agent.tree.is_some());
+    // A dump of an empty database is a file with bytes, so streams are judged by their counts.
+    let had = if is_tree { receipt.files } else { receipt.marker.counts.values().sum() };
+    let noun = if is_tree { "files" } else { "counted items" };
+    (had > 0).then(|| format!("it is empty, and had {had} {noun} at {}", receipt.taken_at))
+}
+
+/// A content that equals an older point's and not the newest's went back.
+fn older_content(
+    view: &View<'_>,
+    address: &Address,
+    baseline: &Baseline<'_>,
+    found: &Marker,
+) -> Option<(Timestamp, String)> {
+    let digest = found.digest.as_ref()?;
+    let newest = baseline.marker.digest.as_ref()?;
+    // Where numbers can be compared they say more: a source may return to an earlier content by
+    // itself while its counters go on.
+    let counted = baseline.marker.counters.keys().any(|name| found.counters.contains_key(name));
+    if digest == newest || counted {
+        return None;
+    }
+    let older = view
+        .comparable(address)
+        .into_iter()
+        .rev()
+        .find(|receipt| receipt.marker.digest.as_ref() == Some(digest))?;
+    Some((older.taken_at, format!("its content is that of {}", older.taken_at)))
+}
+
+/// The newest complete point before the baseline, of the same identity, that satisfies a condition.
+fn older_point(
+    view: &View<'_>,
+    address: &Address,
+    baseline: &Baseline<'_>,
+    accepts: impl Fn(&Receipt) -> bool,
+) -> Option<Timestamp> {
+    view.points(address)
+        .iter()
+        .rev()
+        .filter_map(|point| point.receipt())
+        .filter(|receipt| receipt.complete && receipt.taken_at < baseline.at)
+        .filter(|receipt| receipt.marker.identity == baseline.marker.identity)
+        .find(|receipt| accepts(receipt))
+        .map(|receipt| receipt.taken_at)
+}
+
+/// Whether a marker is not ahead of the one that was found.
+fn is_behind(marker: &Marker, found: &Marker) -> bool {
+    let mut comparable = false;
+    for (name, was) in &marker.counters {
+        match found.counters.get(name) {
+            Some(is) if was > is => return false,
+            Some(_) => comparable = true,
+            None => {}
+        }
+    }
+    comparable || (marker.digest.is_some() && marker.digest == found.digest)
+}

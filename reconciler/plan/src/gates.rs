@@ -1,0 +1,255 @@
+//! What each step waits for. Called when planning, and again by the runtime before it begins a step.
+//! Gates hold steps back; they never hide them. Semantics: `docs/semantics.md`, "Gates".
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use model::desired::{Budget, Desired, Guardrail, Hold, Scope};
+use model::digest::Digest;
+use model::id::{Address, Name, StepId};
+use model::observed::{Deed, Observed, RecoveryPhase};
+use model::plan::{Action, Class, Due, Over, Plan, Step, Wait};
+
+use crate::alarms::{Alarm, alarms, in_last_day};
+use crate::condition::conditions;
+use crate::slots::{Opening, opening};
+use crate::view::View;
+
+/// Returns what each step of a plan waits for at an instant; an empty list means ready.
+///
+/// `approvals` are added to those that the observation remembers.
+pub fn gates(
+    desired: &Desired,
+    observed: &Observed,
+    plan: &Plan,
+    now: Timestamp,
+    approvals: &BTreeSet<Digest>,
+) -> BTreeMap<StepId, Vec<Wait>> {
+    let view = View::new(desired, observed, now);
+    let conditions = conditions(&view);
+    let alarms = alarms(&view, &conditions);
+    waits(&view, &alarms, plan, approvals)
+}
+
+pub(crate) fn waits(
+    view: &View<'_>,
+    alarms: &[Alarm],
+    plan: &Plan,
+    approvals: &BTreeSet<Digest>,
+) -> BTreeMap<StepId, Vec<Wait>> {
+    let mut spent = Spent::default();
+    plan.steps
+        .iter()
+        .map(|step| {
+            let mut waits = BTreeSet::new();
+            waits.extend(backoff(view, step));
+            // A swap that was cut short is finished: halfway is the worst place to wait in.
+            if !is_swapping(view, step) {
+                waits.extend(alarms.iter().filter(|a| a.holds(step)).map(Alarm::wait));
+                waits.extend(approval(view, plan, step, approvals));
+                waits.extend(holds(view, step));
+                waits.extend(windows(view, step));
+                waits.extend(spent.budgets(view, step));
+            }
+            (step.id.clone(), waits.into_iter().collect())
+        })
+        .collect()
+}
+
+fn is_swapping(view: &View<'_>, step: &Step) -> bool {
+    match &step.action {
+        Action::Restore { resource, token, .. } => view
+            .record(resource, token)
+            .is_some_and(|record| record.phase == RecoveryPhase::Swapping),
+        _ => false,
+    }
+}
+
+fn backoff(view: &View<'_>, step: &Step) -> Option<Wait> {
+    let backoff = view.observed.memory.backoff.get(step.id.as_str())?;
+    (backoff.until > view.now)
+        .then(|| Wait::Backoff { until: backoff.until, error: backoff.error.clone() })
+}
+
+/// Destructive steps wait for a yes to the plan's destructive digest, unless a document in git is
+/// the yes.
+fn approval(
+    view: &View<'_>,
+    plan: &Plan,
+    step: &Step,
+    approvals: &BTreeSet<Digest>,
+) -> Option<Wait> {
+    let by_document = matches!(step.action, Action::Restore { recovery: Some(_), .. });
+    if step.class != Class::Destructive || by_document {
+        return None;
+    }
+    let digest = plan.destructive.clone().unwrap_or_else(|| Digest(String::new()));
+    let approved = approvals.contains(&digest) || view.observed.memory.approvals.contains(&digest);
+    (!approved || digest.0.is_empty()).then_some(Wait::Approval { digest })
+}
+
+fn holds(view: &View<'_>, step: &Step) -> Vec<Wait> {
+    if step.class == Class::Safe {
+        return Vec::new();
+    }
+    active_holds(view)
+        .filter(|hold| covers(view, &hold.scope, step))
+        .map(|hold| Wait::Hold {
+            name: hold.name.to_string(),
+            owner: hold.owner.clone(),
+            reason: hold.reason.clone(),
+            until: hold.until,
+        })
+        .collect()
+}
+
+/// Holds of documents and those made by hand that have not ended.
+pub(crate) fn active_holds<'v>(view: &'v View<'_>) -> impl Iterator<Item = &'v Hold> + 'v {
+    let by_hand = view.observed.memory.holds.iter();
+    view.desired
+        .holds
+        .values()
+        .chain(by_hand)
+        .filter(|hold| hold.until.is_none_or(|until| until > view.now))
+}
+
+fn covers(view: &View<'_>, scope: &Scope, step: &Step) -> bool {
+    match scope {
+        Scope::All => true,
+        Scope::Repository(name) => step.action.repository() == Some(name),
+        Scope::Application(name) => step.action.resource().is_some_and(|a| a.application == *name),
+        Scope::Resource(address) => {
+            step.action.resource().is_some_and(|resource| view.same(resource, address))
+        }
+    }
+}
+
+/// Whether a guardrail speaks of a step; of a repository's own steps, when one of its resources is
+/// kept there.
+fn guards(view: &View<'_>, guardrail: &Guardrail, step: &Step) -> bool {
+    match (step.action.resource(), step.action.repository()) {
+        (Some(resource), _) => guardrail.resources.contains(resource),
+        (None, Some(repository)) => {
+            guardrail.resources.iter().any(|a| view.repositories_of(a).contains(&repository))
+        }
+        (None, None) => false,
+    }
+}
+
+fn windows(view: &View<'_>, step: &Step) -> Vec<Wait> {
+    if step.class == Class::Safe {
+        return Vec::new();
+    }
+    let mut waits = Vec::new();
+    let mut look = |name: String, windows: &[model::desired::Window]| {
+        if let Opening::Closed { opens } = opening(windows, view.now) {
+            waits.push(Wait::Window { name, opens });
+        }
+    };
+    for guardrail in view.desired.guardrails.values() {
+        if !guardrail.windows.is_empty() && guards(view, guardrail, step) {
+            look(format!("guardrail/{}", guardrail.name), &guardrail.windows);
+        }
+    }
+    // A person's token is not held to the schedule's windows.
+    if let Action::Backup { backup: Some(name), due: Due::Slot { .. }, .. } = &step.action
+        && let Some(backup) = view.desired.backups.get(name)
+    {
+        look(format!("backup/{name}"), &backup.schedule.windows);
+    }
+    waits
+}
+
+/// What earlier steps of the plan will have spent, per guardrail, and what its per cent are of.
+#[derive(Default)]
+struct Spent {
+    spent: BTreeMap<(Name, Deed), u32>,
+    wholes: BTreeMap<(Name, Deed), u64>,
+}
+
+impl Spent {
+    /// Steps take from a budget in the plan's order; one that does not fit takes nothing.
+    fn budgets(&mut self, view: &View<'_>, step: &Step) -> Vec<Wait> {
+        let Some((deed, cost)) = cost(view, step) else { return Vec::new() };
+        let mut waits = Vec::new();
+        let mut fits = Vec::new();
+        for guardrail in view.desired.guardrails.values() {
+            if !guards(view, guardrail, step) {
+                continue;
+            }
+            let spent = self.spent.get(&(guardrail.name.clone(), deed)).copied().unwrap_or(0);
+            let whole = self.whole(view, guardrail, deed);
+            match over_budget(view, guardrail, deed, (spent, cost), whole) {
+                Some(detail) => {
+                    waits.push(Wait::Budget { name: guardrail.name.to_string(), detail });
+                }
+                None => fits.push(guardrail.name.clone()),
+            }
+        }
+        if waits.is_empty() {
+            for name in fits {
+                *self.spent.entry((name, deed)).or_default() += cost;
+            }
+        }
+        waits
+    }
+
+    /// What a budget's per cent are of: points for expiry, resources for restores.
+    fn whole(&mut self, view: &View<'_>, guardrail: &Guardrail, deed: Deed) -> u64 {
+        let known = guardrail.resources.iter().filter(|a| view.desired.resources.contains_key(*a));
+        *self.wholes.entry((guardrail.name.clone(), deed)).or_insert_with(|| {
+            let count: usize = match deed {
+                Deed::Expired => known.map(|a: &Address| view.points(a).len()).sum(),
+                Deed::RestoredOver | Deed::Recreated => known.count(),
+            };
+            count as u64
+        })
+    }
+}
+
+fn cost(view: &View<'_>, step: &Step) -> Option<(Deed, u32)> {
+    match &step.action {
+        Action::Expire { snapshots, .. } => {
+            Some((Deed::Expired, u32::try_from(snapshots.len()).unwrap_or(u32::MAX)))
+        }
+        Action::Restore { elsewhere: true, .. } => None,
+        // What was begun was counted when it was begun.
+        Action::Restore { resource, token, .. } if view.record(resource, token).is_some() => None,
+        Action::Restore { over: Over::Nothing, .. } => Some((Deed::Recreated, 1)),
+        Action::Restore { .. } => Some((Deed::RestoredOver, 1)),
+        _ => None,
+    }
+}
+
+fn over_budget(
+    view: &View<'_>,
+    guardrail: &Guardrail,
+    deed: Deed,
+    (spent, cost): (u32, u32),
+    whole: u64,
+) -> Option<String> {
+    let (budget, noun): (&Budget, &str) = match deed {
+        Deed::Expired => (&guardrail.expire, "snapshots forgotten"),
+        Deed::RestoredOver => (&guardrail.restore_over, "restores over live data"),
+        Deed::Recreated => (&guardrail.recreate, "restores of what is gone"),
+    };
+    let run = spent.saturating_add(cost);
+    if let Some(max) = budget.per_run
+        && run > max
+    {
+        return Some(format!("{run} {noun} in this run, {max} are allowed"));
+    }
+    if let Some(max) = budget.per_day {
+        let done = view.observed.memory.deeds.get(&deed).map_or(0, |at| in_last_day(at, view.now));
+        let day = done.saturating_add(run);
+        if day > max {
+            return Some(format!("{day} {noun} within 24 hours, {max} are allowed"));
+        }
+    }
+    if let Some(percent) = budget.percent
+        && u64::from(run) * 100 > whole * u64::from(percent)
+    {
+        return Some(format!("{run} of {whole} {noun} in this run, {percent} % are allowed"));
+    }
+    None
+}

@@ -1,0 +1,65 @@
+//! Ids of steps: readable, and the same while the same thing is planned.
+
+use model::id::{Address, Name, SnapshotId, StepId};
+
+use crate::view::View;
+
+/// Digits of a snapshot id inside a step id: enough to be unique within one resource's points.
+const SNAPSHOT_DIGITS: usize = 12;
+
+pub(crate) fn init(repository: &Name) -> StepId {
+    StepId(format!("init/{repository}"))
+}
+
+/// The document's name is part of the id only where several documents write the same resource to
+/// the same repository.
+pub(crate) fn backup(view: &View<'_>, resource: &Address, repository: &Name, doc: &Name) -> StepId {
+    StepId(format!("backup/{resource}/{repository}{}", suffix(view, resource, repository, doc)))
+}
+
+pub(crate) fn verify_new(
+    view: &View<'_>,
+    resource: &Address,
+    repository: &Name,
+    doc: &Name,
+) -> StepId {
+    StepId(format!("verify/{resource}/{repository}/new{}", suffix(view, resource, repository, doc)))
+}
+
+fn suffix(view: &View<'_>, resource: &Address, repository: &Name, doc: &Name) -> String {
+    let writers =
+        view.backups(resource).iter().filter(|b| b.repositories.contains(repository)).count();
+    if writers > 1 { format!("/{doc}") } else { String::new() }
+}
+
+pub(crate) fn verify(resource: &Address, repository: &Name, snapshot: &SnapshotId) -> StepId {
+    let digits = snapshot.0.get(..SNAPSHOT_DIGITS).unwrap_or(&snapshot.0);
+    StepId(format!("verify/{resource}/{repository}/{digits}"))
+}
+
+pub(crate) fn expire(resource: &Address, repository: &Name) -> StepId {
+    StepId(format!("expire/{resource}/{repository}"))
+}
+
+pub(crate) fn reclaim(repository: &Name) -> StepId {
+    StepId(format!("reclaim/{repository}"))
+}
+
+pub(crate) fn restore(resource: &Address, recovery: Option<&Name>) -> StepId {
+    match recovery {
+        Some(recovery) => StepId(format!("restore/{resource}/{recovery}")),
+        None => StepId(format!("restore/{resource}")),
+    }
+}
+
+pub(crate) fn commit(resource: &Address) -> StepId {
+    StepId(format!("commit/{resource}"))
+}
+
+pub(crate) fn rollback(resource: &Address) -> StepId {
+    StepId(format!("rollback/{resource}"))
+}
+
+pub(crate) fn adopt(resource: &Address) -> StepId {
+    StepId(format!("adopt/{resource}"))
+}

@@ -1,0 +1,669 @@
+//! Decides what is brought back: what was begun, what documents ask for, what policies answer.
+
+use std::collections::BTreeSet;
+
+use model::desired::{CommitThen, ConditionKind, Recovery, RecoveryPolicy, Repeat, Response};
+use model::digest::Digest;
+use model::id::{Address, Name, SnapshotId};
+use model::observed::{Observation, RecoveryPhase, RecoveryRecord};
+use model::plan::{Action, Class, Condition, Estimate, Over, Precondition, Step};
+use model::receipt::Marker;
+
+use super::selection::{self, Chosen};
+use super::{Draft, ids};
+use crate::condition::awaiting;
+use crate::retention::span;
+use crate::slots::seconds;
+use crate::view::PointRef;
+
+/// A restore that shall be planned.
+struct Wanted<'w, 'a> {
+    recovery: Option<&'w Recovery>,
+    /// The name to carry when the document itself is gone.
+    recovery_name: Option<Name>,
+    address: &'w Address,
+    token: String,
+    chosen: Chosen<'a>,
+    reasons: Vec<String>,
+    /// It was cut short while it was put in place.
+    swapping: bool,
+}
+
+pub(super) fn plan(draft: &mut Draft<'_, '_>) {
+    let order: Vec<&Address> = draft.graph.order().to_vec();
+    for address in order {
+        if !draft.in_scope(address) {
+            continue;
+        }
+        pin_active(draft, address);
+        if !own(draft, address) {
+            answer(draft, address);
+        }
+        elsewhere(draft, address);
+    }
+}
+
+/// Points that recoveries under way read from must stay.
+fn pin_active(draft: &mut Draft<'_, '_>, address: &Address) {
+    let view = draft.view;
+    for record in view.observed.memory.recoveries.values() {
+        let active = !matches!(
+            record.phase,
+            RecoveryPhase::Committed | RecoveryPhase::RolledBack | RecoveryPhase::Failed
+        );
+        if active && view.same(&record.address, address) {
+            draft.pin(&record.snapshot, format!("recovery {} uses it", record.token));
+        }
+    }
+}
+
+/// Recoveries into the resource itself that were begun or that documents ask for. Returns whether
+/// one has the resource.
+fn own(draft: &mut Draft<'_, '_>, address: &Address) -> bool {
+    let view = draft.view;
+    if let Some(record) = awaiting(view, address) {
+        draft.busy.insert(
+            address.clone(),
+            format!("recovery {} waits for commit or rollback", record.token),
+        );
+        end(draft, address, record);
+        let others: Vec<&Recovery> = documents(draft, address)
+            .filter(|doc| doc.into.is_none() && doc.token != record.token)
+            .collect();
+        for doc in others {
+            if !view.is_served(address, &doc.token) {
+                let id = ids::restore(address, Some(&doc.name));
+                let reason = format!("recovery {} waits for commit or rollback", record.token);
+                draft.defer(id, "RecoveryUnderWay", reason);
+            }
+        }
+        return true;
+    }
+    if resume(draft, address) {
+        return true;
+    }
+    let docs: Vec<&Recovery> = documents(draft, address).filter(|doc| doc.into.is_none()).collect();
+    let mut taken = false;
+    for doc in docs {
+        if taken {
+            let id = ids::restore(address, Some(&doc.name));
+            if !view.is_served(address, &doc.token) {
+                draft.defer(id, "RecoveryUnderWay", "another recovery of the resource goes first");
+            }
+            continue;
+        }
+        taken = document(draft, doc);
+    }
+    taken
+}
+
+fn documents<'d>(
+    draft: &Draft<'_, 'd>,
+    address: &'d Address,
+) -> impl Iterator<Item = &'d Recovery> + use<'d> {
+    let aliases: BTreeSet<&'d Address> = draft
+        .view
+        .desired
+        .resources
+        .get(address)
+        .into_iter()
+        .flat_map(|r| &r.formerly)
+        .chain([address])
+        .collect();
+    draft.view.desired.recoveries.values().filter(move |doc| aliases.contains(&doc.resource))
+}
+
+/// Commits or rolls back a recovery that nobody decided in time.
+fn end(draft: &mut Draft<'_, '_>, address: &Address, record: &RecoveryRecord) {
+    let view = draft.view;
+    let Some(policy) = policy(draft, address).filter(|p| p.then != CommitThen::Wait) else {
+        return;
+    };
+    let Some(after_s) = policy.commit_after_s else { return };
+    let Ok(due) = record.since.checked_add(seconds(after_s)) else { return };
+    let commit = policy.then == CommitThen::Commit;
+    let id = if commit { ids::commit(address) } else { ids::rollback(address) };
+    if view.now < due {
+        let reason = format!("policy {} does it {} after the swap", policy.name, span(after_s));
+        draft.defer_until(id, "CommitTimeNotReached", reason, Some(due));
+        return;
+    }
+    let usable = matches!(
+        view.observed.resources.get(address),
+        Some(Observation::Known { damaged: None, .. })
+    );
+    if commit && !usable {
+        let reason = "what was put in place is not there or cannot be used, so what was kept \
+                      aside is not removed";
+        draft.defer(id, "ConditionNotHealthy", reason);
+        return;
+    }
+    let (resource, token) = (address.clone(), record.token.clone());
+    let precondition = Precondition::NoOtherRecovery {
+        resource: address.clone(),
+        token: Some(record.token.clone()),
+    };
+    draft.add(Step {
+        id,
+        action: if commit {
+            Action::Commit { resource, token }
+        } else {
+            Action::Rollback { resource, token }
+        },
+        class: Class::Mutating,
+        reasons: vec![format!(
+            "nobody decided on recovery {} within {}, which policy {} allows",
+            record.token,
+            span(after_s),
+            policy.name
+        )],
+        preconditions: vec![precondition],
+        needs: Vec::new(),
+        estimate: Estimate::default(),
+        loss: None,
+        waits: Vec::new(),
+    });
+}
+
+/// Plans again what was begun and cut short. Returns whether something was.
+fn resume(draft: &mut Draft<'_, '_>, address: &Address) -> bool {
+    let view = draft.view;
+    let begun = view.observed.memory.recoveries.values().find(|record| {
+        !record.elsewhere && is_begun(record.phase) && view.same(&record.address, address)
+    });
+    let Some(record) = begun else { return false };
+    let swapping = record.phase == RecoveryPhase::Swapping;
+    let doc = record.recovery.as_ref().and_then(|name| view.desired.recoveries.get(name));
+    if !swapping && let Some(why) = abandoned(draft, address, record, doc) {
+        draft.note(format!("recovery {} of {address} is given up: {why}", record.token));
+        return false;
+    }
+    let id = ids::restore(address, record.recovery.as_ref());
+    let point =
+        view.points_in(address, &record.repository).find(|p| *p.id() == record.snapshot).copied();
+    draft.busy.insert(address.clone(), format!("recovery {} is under way", record.token));
+    let Some(point) = point else {
+        let (code, reason) = selection::no_point(draft, address, Some(&record.repository));
+        draft.defer(id, code, format!("recovery {} cannot go on: {reason}", record.token));
+        return true;
+    };
+    let wanted = Wanted {
+        recovery: doc.filter(|doc| doc.token == record.token),
+        recovery_name: record.recovery.clone(),
+        address,
+        token: record.token.clone(),
+        chosen: Chosen {
+            point,
+            proven: view.is_proven(point.id()),
+            reason: format!("point {} of {}", point.id().short(), point.taken_at()),
+        },
+        reasons: vec![format!(
+            "recovery {} was begun at {} and cut short",
+            record.token, record.since
+        )],
+        swapping,
+    };
+    restore(draft, wanted);
+    true
+}
+
+fn is_begun(phase: RecoveryPhase) -> bool {
+    matches!(phase, RecoveryPhase::Restoring | RecoveryPhase::Verifying | RecoveryPhase::Swapping)
+}
+
+/// Why a recovery that has not touched the original yet does not go on.
+fn abandoned(
+    draft: &Draft<'_, '_>,
+    address: &Address,
+    record: &RecoveryRecord,
+    doc: Option<&Recovery>,
+) -> Option<String> {
+    if let Some(name) = &record.recovery {
+        return match doc {
+            None => Some(format!("document {name} is gone")),
+            Some(doc) if doc.token != record.token && !is_repeat(doc, &record.token) => {
+                Some(format!("document {name} asks for another token"))
+            }
+            Some(_) => None,
+        };
+    }
+    let condition = draft.condition(address)?;
+    let Some(kind) = kind(condition) else {
+        return Some(format!("the resource is {}", condition.word()));
+    };
+    match policy(draft, address).and_then(|policy| policy.on.get(&kind)) {
+        Some(Response::Restore) => None,
+        _ => Some("no policy answers with a restore".to_owned()),
+    }
+}
+
+fn is_repeat(doc: &Recovery, token: &str) -> bool {
+    doc.repeat == Repeat::Always && token.starts_with(&format!("{}+", doc.token))
+}
+
+/// Plans what a document asks for. Returns whether it has the resource.
+fn document(draft: &mut Draft<'_, '_>, doc: &Recovery) -> bool {
+    let view = draft.view;
+    let Some(address) = view.current(&doc.resource) else { return false };
+    let id = ids::restore(address, Some(&doc.name));
+    let served = view.is_served(address, &doc.token);
+    if served && doc.repeat == Repeat::IfNotRecovered {
+        draft.note(format!("recovery {}: token {} was served", doc.name, doc.token));
+        return false;
+    }
+    let chosen = match selection::for_document(draft, doc) {
+        Ok(chosen) => chosen,
+        Err((code, reason)) => {
+            draft.defer(id, code, reason);
+            return !served;
+        }
+    };
+    let mut token = doc.token.clone();
+    let mut reasons = vec![format!("recovery {} asks for it under token {}", doc.name, doc.token)];
+    if served {
+        match again(draft, doc, address, &chosen.point) {
+            Ok(None) => return false,
+            Ok(Some((next, reason))) => {
+                token = next;
+                reasons.push(reason);
+            }
+            Err((code, reason)) => {
+                draft.defer(id, code, reason);
+                return false;
+            }
+        }
+    }
+    if let Some(Condition::Unreachable { detail }) = draft.condition(address) {
+        let reason = format!("what is there cannot be seen: {detail}");
+        draft.defer(id, "ResourceUnknown", reason);
+        return true;
+    }
+    let wanted = Wanted {
+        recovery: Some(doc),
+        recovery_name: Some(doc.name.clone()),
+        address,
+        token,
+        chosen,
+        reasons,
+        swapping: false,
+    };
+    restore(draft, wanted);
+    true
+}
+
+/// Whether a repeating recovery whose token was served is wanted again, and under which token.
+fn again(
+    draft: &Draft<'_, '_>,
+    doc: &Recovery,
+    address: &Address,
+    point: &PointRef<'_>,
+) -> Result<Option<(String, String)>, (&'static str, String)> {
+    let there = match draft.view.observed.resources.get(address) {
+        Some(Observation::Known { marker, damaged: None, .. }) => {
+            point.receipt().is_none_or(|receipt| is_at(marker, &receipt.marker))
+        }
+        Some(Observation::Unknown { .. }) | None => return Ok(None),
+        Some(_) => false,
+    };
+    if there {
+        return Ok(None);
+    }
+    if !doc.acknowledges_newer_data {
+        let reason = "the resource is not at the wanted point, and the document does not \
+                      acknowledge that newer data is put aside";
+        return Err(("NewerDataNotAcknowledged", reason.to_owned()));
+    }
+    // Each repetition has a token of its own, made of where the resource was measured from when it
+    // was wanted, so that each happens once.
+    let since = draft.view.baseline(address).map(|b| (b.at, b.marker.clone()));
+    let token = format!("{}+{}", doc.token, Digest::of("repeat", &since).short());
+    if draft.view.is_served(address, &token) {
+        return Ok(None);
+    }
+    Ok(Some((
+        token,
+        "the resource is not at the wanted point, and the recovery repeats".to_owned(),
+    )))
+}
+
+/// Whether a resource is where a point says; identity is left out, because a restore binds a new one.
+fn is_at(found: &Marker, wanted: &Marker) -> bool {
+    match (&found.digest, &wanted.digest) {
+        (Some(found), Some(wanted)) => found == wanted,
+        _ => found.counters == wanted.counters && found.counts == wanted.counts,
+    }
+}
+
+/// Plans recoveries into other places.
+fn elsewhere(draft: &mut Draft<'_, '_>, address: &Address) {
+    let view = draft.view;
+    let docs: Vec<&Recovery> = documents(draft, address).filter(|doc| doc.into.is_some()).collect();
+    for doc in docs {
+        if view.is_served(address, &doc.token) {
+            draft.note(format!("recovery {}: token {} was served", doc.name, doc.token));
+            continue;
+        }
+        let chosen = match selection::for_document(draft, doc) {
+            Ok(chosen) => chosen,
+            Err((code, reason)) => {
+                draft.defer(ids::restore(address, Some(&doc.name)), code, reason);
+                continue;
+            }
+        };
+        let reasons = vec![format!(
+            "recovery {} asks for it in another place under token {}",
+            doc.name, doc.token
+        )];
+        restore(
+            draft,
+            Wanted {
+                recovery: Some(doc),
+                recovery_name: Some(doc.name.clone()),
+                address,
+                token: doc.token.clone(),
+                chosen,
+                reasons,
+                swapping: false,
+            },
+        );
+    }
+}
+
+/// The policy that answers for a resource: the first by name.
+pub(super) fn policy<'a>(draft: &Draft<'_, 'a>, address: &Address) -> Option<&'a RecoveryPolicy> {
+    draft.view.desired.recovery_policies.values().find(|policy| policy.resources.contains(address))
+}
+
+pub(super) fn kind(condition: &Condition) -> Option<ConditionKind> {
+    match condition {
+        Condition::Lost { .. } => Some(ConditionKind::Lost),
+        Condition::RolledBack { .. } => Some(ConditionKind::RolledBack),
+        Condition::Replaced { .. } => Some(ConditionKind::Replaced),
+        Condition::Damaged { .. } => Some(ConditionKind::Damaged),
+        _ => None,
+    }
+}
+
+/// Answers a condition as the policy says.
+fn answer(draft: &mut Draft<'_, '_>, address: &Address) {
+    let Some(condition) = draft.condition(address).cloned() else { return };
+    let Some(kind) = kind(&condition) else { return };
+    let policy = policy(draft, address);
+    let response = policy.and_then(|p| p.on.get(&kind)).copied().unwrap_or(Response::Hold);
+    draft.report.responses.insert(address.clone(), response);
+    let word = condition.word();
+    match (response, policy) {
+        (Response::Restore, Some(policy)) => by_policy(draft, address, &condition, policy),
+        (Response::Adopt, Some(policy)) => adopt(draft, address, &condition, policy),
+        (Response::Recreate, _) => {
+            let reason =
+                format!("it is {word}, and this version cannot make it anew; answer with restore");
+            draft.defer(ids::restore(address, None), "RecreateUnsupported", reason);
+        }
+        (_, policy) => {
+            let who = policy.map_or("no recovery policy answers".to_owned(), |policy| {
+                format!("policy {} answers hold", policy.name)
+            });
+            let hint = match selection::newest(draft, address, |_| true) {
+                Some(chosen) => format!(
+                    "; a Recovery document can bring back {} of {}",
+                    chosen.point.id().short(),
+                    chosen.point.taken_at()
+                ),
+                None => String::new(),
+            };
+            let reason = format!("it is {word}, and {who}{hint}");
+            draft.defer(ids::restore(address, None), "HeldByPolicy", reason);
+        }
+    }
+}
+
+fn by_policy(
+    draft: &mut Draft<'_, '_>,
+    address: &Address,
+    condition: &Condition,
+    policy: &RecoveryPolicy,
+) {
+    let view = draft.view;
+    let id = ids::restore(address, None);
+    let Some(chosen) = selection::newest(draft, address, |_| true) else {
+        let (code, reason) = selection::no_point(draft, address, None);
+        draft.defer(id, code, reason);
+        return;
+    };
+    let token = policy_token(draft, address, condition, chosen.point.id());
+    if view.is_served(address, &token) {
+        let reason =
+            format!("token {token} was served, and the resource is still {}", condition.word());
+        draft.defer(id, "TokenServed", reason);
+        return;
+    }
+    let loss = selection::loss(draft, address, &chosen.point);
+    if let Some(max) = policy.loss_s_max
+        && loss.seconds > max
+    {
+        draft.report.responses.insert(address.clone(), Response::Hold);
+        let reason = format!(
+            "it would lose {} s, and policy {} allows {} s",
+            loss.seconds, policy.name, max
+        );
+        draft.defer(id, "LossTooLarge", reason);
+        return;
+    }
+    if let Some(reason) = blocked(draft, address) {
+        draft.defer(id, "DependencyNotHealthy", reason);
+        return;
+    }
+    let reasons = vec![
+        format!("the resource is {}", describe(condition)),
+        format!("policy {} answers with a restore", policy.name),
+    ];
+    restore(
+        draft,
+        Wanted {
+            recovery: None,
+            recovery_name: None,
+            address,
+            token,
+            chosen,
+            reasons,
+            swapping: false,
+        },
+    );
+}
+
+/// A condition in words.
+pub(crate) fn describe(condition: &Condition) -> String {
+    let word = condition.word();
+    match condition {
+        Condition::Lost { detail }
+        | Condition::Damaged { detail }
+        | Condition::Unreachable { detail } => format!("{word}: {detail}"),
+        Condition::RolledBack { from, to, detail } => {
+            let to = to.map_or("before every known point".to_owned(), |to| to.to_string());
+            format!("{word} from {from} to {to}: {}", detail.join(", "))
+        }
+        Condition::Replaced { expected, found } => {
+            format!("{word}: {expected} is expected, {found} was found")
+        }
+        Condition::AwaitingCommit { token, since } => {
+            format!("{word}: recovery {token} was put in place at {since}")
+        }
+        Condition::Healthy | Condition::NeverProtected | Condition::NeverSeen => word.to_owned(),
+    }
+}
+
+/// A dependency that is not healthy and is not brought back in this plan.
+fn blocked(draft: &Draft<'_, '_>, address: &Address) -> Option<String> {
+    let unhealthy = |a: &Address| {
+        draft
+            .condition(a)
+            .is_some_and(|c| kind(c).is_some() || matches!(c, Condition::Unreachable { .. }))
+    };
+    draft
+        .graph
+        .nearest(address, |a| unhealthy(a) || draft.restores.contains_key(a))
+        .into_iter()
+        .find(|a| !draft.restores.contains_key(*a))
+        .map(|a| {
+            let word = draft.condition(a).map_or("unknown", Condition::word);
+            format!("it depends on {a}, which is {word} and is not brought back in this plan")
+        })
+}
+
+/// The token of a policy's own recovery. No clock of this pass is in it, so each pass finds the same.
+fn policy_token(
+    draft: &Draft<'_, '_>,
+    address: &Address,
+    condition: &Condition,
+    snapshot: &SnapshotId,
+) -> String {
+    let baseline = draft.view.baseline(address).map(|b| (b.at, b.marker.clone()));
+    let digest = Digest::of("recovery-token", &(address, condition.word(), snapshot, baseline));
+    format!("policy-{}", digest.short())
+}
+
+fn adopt(
+    draft: &mut Draft<'_, '_>,
+    address: &Address,
+    condition: &Condition,
+    policy: &RecoveryPolicy,
+) {
+    let id = ids::adopt(address);
+    let Some(Observation::Known { marker, damaged: None, .. }) =
+        draft.view.observed.resources.get(address)
+    else {
+        let reason =
+            format!("it is {}, so there is no state that could be right", condition.word());
+        draft.defer(id, "NothingToAdopt", reason);
+        return;
+    };
+    let step = Step {
+        id,
+        action: Action::Adopt { resource: address.clone(), marker: marker.clone() },
+        class: Class::Mutating,
+        reasons: vec![
+            format!("the resource is {}", describe(condition)),
+            format!("policy {} takes the state that is there as the right one", policy.name),
+        ],
+        preconditions: vec![
+            Precondition::ResourceUnmoved {
+                resource: address.clone(),
+                marker: Some(Marker { counts: Default::default(), ..marker.clone() }),
+            },
+            Precondition::NoOtherRecovery { resource: address.clone(), token: None },
+        ],
+        needs: Vec::new(),
+        estimate: Estimate::default(),
+        loss: None,
+        waits: Vec::new(),
+    };
+    draft.add(step);
+}
+
+/// What lies in the place, how far putting something over it can do harm, and how it is known again.
+fn place(draft: &Draft<'_, '_>, wanted: &Wanted<'_, '_>) -> (Over, Class, Option<Precondition>) {
+    let address = wanted.address;
+    if wanted.recovery.is_some_and(|doc| doc.into.is_some()) {
+        return (Over::Nothing, Class::Mutating, None);
+    }
+    let unmoved = |marker| Precondition::ResourceUnmoved { resource: address.clone(), marker };
+    match draft.view.observed.resources.get(address) {
+        Some(Observation::Known { marker, damaged, entries, .. }) => {
+            let emptied = *entries == Some(0);
+            let (over, class) = if damaged.is_some() {
+                (Over::Remains, Class::Destructive)
+            } else if emptied {
+                (Over::Remains, Class::Mutating)
+            } else {
+                (Over::Live, Class::Destructive)
+            };
+            // A document was written for whatever is there; only its identity must not change.
+            let mut expected = if wanted.recovery.is_some() {
+                Marker { identity: marker.identity.clone(), ..Marker::default() }
+            } else {
+                Marker { counts: Default::default(), ..marker.clone() }
+            };
+            if emptied {
+                expected.counts.insert(crate::precondition::ENTRIES.to_owned(), 0);
+            }
+            (over, class, Some(unmoved(Some(expected))))
+        }
+        _ => (Over::Nothing, Class::Mutating, Some(unmoved(None))),
+    }
+}
+
+/// Adds the restore, after the verification and the restores that it needs.
+fn restore(draft: &mut Draft<'_, '_>, wanted: Wanted<'_, '_>) {
+    let view = draft.view;
+    let address = wanted.address;
+    let point = wanted.chosen.point;
+    let elsewhere = wanted.recovery.is_some_and(|doc| doc.into.is_some());
+    let id = ids::restore(address, wanted.recovery_name.as_ref());
+    let (over, class, unmoved) = place(draft, &wanted);
+    let mut preconditions = vec![
+        draft.repository_is(point.repository),
+        Precondition::SnapshotsExist {
+            repository: point.repository.clone(),
+            snapshots: vec![point.id().clone()],
+        },
+    ];
+    if !wanted.swapping {
+        preconditions.extend(unmoved);
+    }
+    if !elsewhere {
+        preconditions.push(Precondition::NoOtherRecovery {
+            resource: address.clone(),
+            token: Some(wanted.token.clone()),
+        });
+    }
+    let mut needs: Vec<_> = draft
+        .graph
+        .nearest(address, |a| draft.restores.contains_key(a))
+        .into_iter()
+        .filter_map(|a| draft.restores.get(a).cloned())
+        .collect();
+    if !wanted.chosen.proven && !wanted.swapping {
+        let reason = format!("{id} needs it, and it is not proven");
+        needs.push(draft.verify(address, point.repository, point.id(), reason));
+    }
+    needs.sort();
+    let loss = selection::loss(draft, address, &point);
+    let mut reasons = wanted.reasons;
+    reasons.push(wanted.chosen.reason);
+    if class == Class::Destructive && wanted.recovery_name.is_some() {
+        reasons.push("merged in git, the document is its own approval".to_owned());
+    }
+    draft.pin(point.id(), format!("{id} brings it back"));
+    if !elsewhere {
+        draft.restores.insert(address.clone(), id.clone());
+        draft.busy.entry(address.clone()).or_insert_with(|| format!("{id} is planned"));
+    }
+    if let Some(response) = wanted.recovery.map(|_| Response::Restore)
+        && !elsewhere
+        && view.desired.resources.contains_key(address)
+        && draft.condition(address).is_some_and(|c| kind(c).is_some())
+    {
+        draft.report.responses.insert(address.clone(), response);
+    }
+    draft.add(Step {
+        id,
+        action: Action::Restore {
+            recovery: wanted.recovery_name,
+            resource: address.clone(),
+            repository: point.repository.clone(),
+            snapshot: point.id().clone(),
+            token: wanted.token,
+            elsewhere,
+            paths: wanted.recovery.map(|doc| doc.paths.clone()).unwrap_or_default(),
+            over,
+        },
+        class,
+        reasons,
+        preconditions,
+        needs,
+        estimate: Estimate { bytes: point.receipt().map(|r| r.bytes), seconds: None },
+        loss: (!elsewhere).then_some(loss),
+        waits: Vec::new(),
+    });
+}

@@ -1,0 +1,137 @@
+//! Chooses the point that a restore brings back, and says what it loses.
+
+use model::desired::{Point, Recovery};
+use model::id::{Address, Name};
+use model::observed::Observation;
+use model::plan::Loss;
+use model::receipt::Marker;
+
+use super::{Draft, ids};
+use crate::view::PointRef;
+
+/// A chosen point.
+pub(super) struct Chosen<'a> {
+    pub(super) point: PointRef<'a>,
+    /// Its stored bytes were read again.
+    pub(super) proven: bool,
+    pub(super) reason: String,
+}
+
+/// The newest proven point that `accepts` lets pass; while none is proven, the newest complete one, which is then verified
+/// first. A point whose verification failed lately steps back behind the others.
+pub(super) fn newest<'a>(
+    draft: &Draft<'_, 'a>,
+    address: &Address,
+    accepts: impl Fn(&PointRef<'a>) -> bool,
+) -> Option<Chosen<'a>> {
+    let view = draft.view;
+    if let Some(point) = view.best(address, |p| accepts(p) && view.is_proven(p.id())) {
+        let newer = view.best(address, |p| accepts(p) && p.taken_at() > point.taken_at());
+        let mut reason =
+            format!("the newest proven point is {} of {}", point.id().short(), point.taken_at());
+        if let Some(newer) = newer {
+            reason.push_str(&format!(
+                "; {} of {} is newer and not proven",
+                newer.id().short(),
+                newer.taken_at()
+            ));
+        }
+        return Some(Chosen { point: *point, proven: true, reason });
+    }
+    let failed = |p: &PointRef<'_>| {
+        let step = ids::verify(address, p.repository, p.id());
+        view.observed.memory.backoff.contains_key(step.as_str())
+    };
+    let point = view
+        .best(address, |p| accepts(p) && !failed(p))
+        .or_else(|| view.best(address, |p| accepts(p)))?;
+    let reason = format!(
+        "no point is proven, so the newest complete one, {} of {}, is verified first",
+        point.id().short(),
+        point.taken_at()
+    );
+    Some(Chosen { point: *point, proven: false, reason })
+}
+
+/// The point that a recovery document asks for.
+pub(super) fn for_document<'a>(
+    draft: &Draft<'_, 'a>,
+    document: &Recovery,
+) -> Result<Chosen<'a>, (&'static str, String)> {
+    let view = draft.view;
+    let address = &document.resource;
+    let in_repository =
+        |p: &PointRef<'_>| document.repository.as_ref().is_none_or(|name| name == p.repository);
+    let chosen = match &document.point {
+        Point::Latest => newest(draft, address, in_repository),
+        Point::AtOrBefore(at) => {
+            newest(draft, address, |p| in_repository(p) && p.taken_at() <= *at)
+        }
+        Point::Snapshot(id) => view
+            .points(address)
+            .iter()
+            .find(|p| in_repository(p) && !id.0.is_empty() && p.id().0.starts_with(id.as_str()))
+            .map(|point| Chosen {
+                point: *point,
+                proven: view.is_proven(point.id()),
+                reason: format!(
+                    "the document names point {} of {}",
+                    point.id().short(),
+                    point.taken_at()
+                ),
+            }),
+    };
+    chosen.ok_or_else(|| no_point(draft, address, document.repository.as_ref()))
+}
+
+/// Why no point was found: because there is none, or because a repository could not be read.
+pub(super) fn no_point(
+    draft: &Draft<'_, '_>,
+    address: &Address,
+    repository: Option<&Name>,
+) -> (&'static str, String) {
+    let unread = draft
+        .view
+        .repositories_of(address)
+        .into_iter()
+        .filter(|name| repository.is_none_or(|only| only == *name))
+        .find_map(|name| draft.view.state(name).trouble().map(|(code, why)| (code, name, why)));
+    match unread {
+        Some((code, name, why)) => {
+            (code, format!("no point was found, and repository {name}: {why}"))
+        }
+        None => ("NoPoint", "there is no such point".to_owned()),
+    }
+}
+
+/// What a restore of a point loses: all that came after it, in the words of the resource.
+pub(super) fn loss(draft: &Draft<'_, '_>, address: &Address, point: &PointRef<'_>) -> Loss {
+    let view = draft.view;
+    let after = point.taken_at();
+    let seconds = u64::try_from(view.now.duration_since(after).as_secs()).unwrap_or(0);
+    let known = match view.observed.resources.get(address) {
+        Some(Observation::Known { marker, .. }) => Some(marker),
+        _ => view.baseline(address).map(|baseline| baseline.marker),
+    };
+    let detail = match (known, point.receipt()) {
+        (Some(known), Some(receipt)) => differences(known, &receipt.marker),
+        _ => Vec::new(),
+    };
+    Loss { after, seconds, detail }
+}
+
+fn differences(from: &Marker, to: &Marker) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (word, from, to) in
+        [("counter", &from.counters, &to.counters), ("count", &from.counts, &to.counts)]
+    {
+        for (name, was) in from {
+            match to.get(name) {
+                Some(is) if is != was => lines.push(format!("{word} {name} {was} → {is}")),
+                None => lines.push(format!("{word} {name} {was} → not in the point")),
+                Some(_) => {}
+            }
+        }
+    }
+    lines
+}

@@ -1,0 +1,202 @@
+//! Which points go, and what keeps all of them.
+
+use insta::assert_snapshot;
+use model::desired::{Budget, Point, Scope};
+use model::observed::Deed;
+use model::plan::Action;
+
+use crate::testing::*;
+
+/// Five points, one an hour, all proven, of which the policy keeps two.
+fn five() -> World {
+    (0..5)
+        .fold(World::shop(), |w, i| {
+            let id = format!("a{i}");
+            w.point("local", &id, "shop/files", ago(i), |r| r.slot = Some(ago(i))).proven(&id)
+        })
+        .keep("shop", keep_last(2))
+}
+
+#[test]
+fn what_no_rule_keeps_goes_oldest_first() {
+    assert_snapshot!(five().text(), @r"
+    steps
+      - expire 3 points of shop/files in local  [expire/shop/files/local]
+          3 points beyond retention inline
+      - reclaim local  [reclaim/local]
+          snapshots are forgotten in this plan, and what only they need can go
+
+    changes to apply: 1 expire, 1 reclaim
+    ");
+    let plan = five().plan();
+    let Action::Expire { snapshots, .. } = &plan.steps[0].action else { panic!() };
+    assert_eq!(*snapshots, [snapshot("a4"), snapshot("a3"), snapshot("a2")]);
+}
+
+#[test]
+fn nothing_goes_without_retention() {
+    let world = five().with(|w| w.desired.backups.get_mut(&name("shop")).unwrap().retention = None);
+    assert_eq!(world.steps(), [""; 0]);
+}
+
+fn refused(world: World) -> String {
+    let removing = |s: &String| s.starts_with("expire") || s.starts_with("reclaim");
+    assert!(!world.steps().iter().any(removing), "{:?}", world.steps());
+    let deferred = world.deferred();
+    deferred
+        .iter()
+        .find_map(|d| d.strip_prefix("expire/shop/files/local "))
+        .unwrap_or_else(|| panic!("{deferred:?}"))
+        .to_owned()
+}
+
+#[test]
+fn nothing_goes_while_the_resource_is_not_healthy() {
+    assert_eq!(refused(five().absent("shop/files")), "ConditionNotHealthy");
+    assert_eq!(refused(five().unknown("shop/files")), "ConditionNotHealthy");
+}
+
+#[test]
+fn nothing_goes_while_nothing_that_stays_is_proven() {
+    let world = five().with(|w| w.observed.memory.evidence.clear());
+    assert_eq!(refused(world), "NothingProven");
+}
+
+#[test]
+fn the_newest_proven_point_stays_whatever_the_rules_say() {
+    let world = five().with(|w| {
+        w.observed.memory.evidence.clear();
+    });
+    let world = world.proven("a4");
+    let plan = world.plan();
+    let expired = plan.steps.iter().find_map(|s| match &s.action {
+        Action::Expire { snapshots, .. } => Some(snapshots.clone()),
+        _ => None,
+    });
+    assert_eq!(expired, Some(vec![snapshot("a3"), snapshot("a2")]));
+    let verdict = plan.report.retention.iter().find(|v| v.snapshot == snapshot("a4")).unwrap();
+    assert_eq!(verdict.reasons, ["newest proven point"]);
+}
+
+#[test]
+fn nothing_goes_while_our_state_is_lost() {
+    assert_eq!(refused(five().with(|w| w.observed.memory.known = false)), "MemoryUnknown");
+}
+
+#[test]
+fn nothing_goes_where_nothing_may_be_deleted() {
+    let world = five().with(|w| {
+        w.desired.repositories.get_mut(&name("local")).unwrap().append_only = true;
+    });
+    assert_eq!(refused(world), "AppendOnly");
+}
+
+#[test]
+fn nothing_goes_while_the_newest_point_is_suspicious_until_a_person_says_so() {
+    let world = five().point("local", "b0", "shop/files", now(), |r| {
+        r.slot = Some(now());
+        r.suspicious = Some("10 → 2 files".to_owned());
+    });
+    let world = world.proven("b0");
+    assert_eq!(refused(world.clone()), "SuspiciousPoint");
+    let accepted = world.with(|w| {
+        w.observed.memory.accepted_alarms.insert(format!("suspicious:{}", snapshot("b0")));
+    });
+    assert_eq!(accepted.steps(), ["expire/shop/files/local", "reclaim/local"]);
+}
+
+#[test]
+fn the_new_is_written_and_proven_before_the_old_goes() {
+    let world = five().with(|w| w.now = at("2026-11-20T13:00:00Z"));
+    let plan = world.plan();
+    let expire = plan.steps.iter().find(|s| s.id.as_str() == "expire/shop/files/local").unwrap();
+    let needs: Vec<&str> = expire.needs.iter().map(|n| n.as_str()).collect();
+    assert_eq!(needs, ["backup/shop/files/local", "verify/shop/files/local/new"]);
+}
+
+#[test]
+fn a_removed_documents_points_stay() {
+    let world = five().with(|w| {
+        let mut backup = w.desired.backups.remove(&name("shop")).unwrap();
+        backup.name = name("renamed");
+        w.desired.backups.insert(name("renamed"), backup);
+    });
+    assert_eq!(world.steps(), ["backup/shop/files/local", "verify/shop/files/local/new"]);
+    let kept = world.plan().report.retention;
+    assert!(
+        kept.iter().all(|v| v.keep && v.reasons[0].contains("made by backup shop")),
+        "{kept:#?}"
+    );
+}
+
+#[test]
+fn a_point_that_a_recovery_names_stays() {
+    let world = five().recovery("look", "shop/files", |r| {
+        r.point = Point::Snapshot(snapshot("a4"));
+        r.into = Some(agent(true));
+    });
+    let plan = world.plan();
+    let Some(Action::Expire { snapshots, .. }) =
+        plan.steps.iter().map(|s| &s.action).find(|a| matches!(a, Action::Expire { .. }))
+    else {
+        panic!()
+    };
+    assert_eq!(*snapshots, [snapshot("a3"), snapshot("a2")]);
+}
+
+#[test]
+fn a_budget_holds_the_step_and_does_not_hide_it() {
+    let limit = |budget: Budget| {
+        five().with(|w| {
+            let mut rail = guardrail(&["shop/files"]);
+            rail.expire = budget;
+            w.desired.guardrails.insert(name("rail"), rail);
+        })
+    };
+    let per_run = |n| Budget { per_run: Some(n), ..Budget::default() };
+    assert_eq!(limit(per_run(3)).steps()[0], "expire/shop/files/local");
+    assert_snapshot!(limit(per_run(2)).text(), @r"
+    steps
+      - expire 3 points of shop/files in local  [expire/shop/files/local]
+          3 points beyond retention inline
+          waits for budget of guardrail rail: 3 snapshots forgotten in this run, 2 are allowed
+      - reclaim local  [reclaim/local]
+          snapshots are forgotten in this plan, and what only they need can go
+
+    changes to apply: 1 expire, 1 reclaim
+    ");
+    let per_day = Budget { per_day: Some(4), ..Budget::default() };
+    let spent = limit(per_day.clone()).with(|w| {
+        w.observed.memory.deeds.insert(Deed::Expired, vec![ago(1), ago(2)]);
+    });
+    assert_eq!(spent.steps()[0], "expire/shop/files/local waits budget");
+    let yesterday = limit(per_day).with(|w| {
+        w.observed.memory.deeds.insert(Deed::Expired, vec![ago(25), ago(26)]);
+    });
+    assert_eq!(yesterday.steps()[0], "expire/shop/files/local");
+    let percent = |p| Budget { percent: Some(p), ..Budget::default() };
+    assert_eq!(limit(percent(60)).steps()[0], "expire/shop/files/local");
+    assert_eq!(limit(percent(59)).steps()[0], "expire/shop/files/local waits budget");
+}
+
+#[test]
+fn a_hold_stops_its_scope() {
+    let held = |scope: Scope| {
+        five().with(|w| {
+            w.observed.memory.holds.push(hold(scope));
+        })
+    };
+    for scope in [
+        Scope::All,
+        Scope::Application(name("shop")),
+        Scope::Resource(address("shop/files")),
+        Scope::Repository(name("local")),
+    ] {
+        assert_eq!(held(scope).steps()[0], "expire/shop/files/local waits hold");
+    }
+    for scope in [Scope::Application(name("other")), Scope::Repository(name("offsite"))] {
+        assert_eq!(held(scope).steps()[0], "expire/shop/files/local");
+    }
+    let ended = held(Scope::All).with(|w| w.observed.memory.holds[0].until = Some(ago(1)));
+    assert_eq!(ended.steps()[0], "expire/shop/files/local");
+}

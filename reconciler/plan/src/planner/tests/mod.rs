@@ -1,0 +1,9 @@
+//! Tests of the planner, by the rules of `docs/semantics.md`.
+
+mod alarms;
+mod backups;
+mod conditions;
+mod expiry;
+mod properties;
+mod recovery;
+mod repositories;

@@ -1,0 +1,138 @@
+//! Looks again, when a step writes, at what held when it was planned. Called by the runtime with a
+//! fresh observation.
+
+#[cfg(test)]
+mod tests;
+
+use model::observed::{Observation, Observed, RecoveryPhase, RepositoryObservation, is_proven};
+use model::plan::Precondition;
+use model::receipt::{EvidenceKind, Marker};
+
+/// The count under which a planned step remembers how many entries the resource had; it is compared
+/// with the observation's `entries`, not with the marker's own counts.
+pub const ENTRIES: &str = "entries";
+
+/// Returns why a precondition no longer holds. What cannot be seen does not hold.
+pub fn precondition(precondition: &Precondition, observed: &Observed) -> Result<(), String> {
+    match precondition {
+        Precondition::RepositoryIs { repository, id } => {
+            match (observed.repositories.get(repository), id) {
+                (Some(RepositoryObservation::Known { id: found, .. }), Some(id)) if found == id => {
+                    Ok(())
+                }
+                (Some(RepositoryObservation::Known { id: found, .. }), Some(id)) => {
+                    Err(format!("repository {repository} is {}, not {}", found.short(), id.short()))
+                }
+                (Some(RepositoryObservation::Known { id: found, .. }), None) => {
+                    Err(format!("repository {repository} exists already as {}", found.short()))
+                }
+                (Some(RepositoryObservation::Absent { .. }), None) => Ok(()),
+                (Some(RepositoryObservation::Absent { detail }), Some(_)) => {
+                    Err(format!("repository {repository} is gone: {detail}"))
+                }
+                (Some(RepositoryObservation::Unknown { reason, detail }), _) => {
+                    Err(format!("repository {repository} could not be read: {reason}: {detail}"))
+                }
+                (None, _) => Err(format!("repository {repository} was not looked at")),
+            }
+        }
+        Precondition::SnapshotsExist { repository, snapshots } => {
+            let Some(RepositoryObservation::Known { snapshots: there, .. }) =
+                observed.repositories.get(repository)
+            else {
+                return Err(format!("repository {repository} could not be read"));
+            };
+            match snapshots.iter().find(|id| !there.iter().any(|info| info.id == **id)) {
+                Some(missing) => {
+                    Err(format!("snapshot {} is no longer in {repository}", missing.short()))
+                }
+                None => Ok(()),
+            }
+        }
+        Precondition::ProvenCopyStays { resource, snapshots } => {
+            let stays = snapshots.iter().any(|(repository, ids)| {
+                matches!(
+                    observed.repositories.get(repository),
+                    Some(RepositoryObservation::Known { snapshots: there, .. })
+                        if there.iter().any(|info| ids.contains(&info.id)
+                            && is_proven(observed.memory.evidence.get(&info.id), EvidenceKind::Checked))
+                )
+            });
+            if stays { Ok(()) } else { Err(format!("no proven point of {resource} would stay")) }
+        }
+        Precondition::ResourcePresent { resource } => match observed.resources.get(resource) {
+            Some(Observation::Known { damaged: Some(detail), .. }) => {
+                Err(format!("{resource} is damaged: {detail}"))
+            }
+            Some(Observation::Known { entries: Some(0), .. }) => {
+                Err(format!("{resource} is empty"))
+            }
+            Some(Observation::Known { .. }) => Ok(()),
+            other => Err(not_there(resource, other)),
+        },
+        Precondition::ResourceUnmoved { resource, marker } => {
+            unmoved(resource, marker.as_ref(), observed.resources.get(resource))
+        }
+        Precondition::NoOtherRecovery { resource, token } => {
+            let other = observed.memory.recoveries.values().find(|record| {
+                record.address == *resource
+                    && !record.elsewhere
+                    && Some(&record.token) != token.as_ref()
+                    && matches!(
+                        record.phase,
+                        RecoveryPhase::Swapping | RecoveryPhase::AwaitingCommit
+                    )
+            });
+            match other {
+                Some(record) => {
+                    Err(format!("recovery {} of {resource} is under way", record.token))
+                }
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+fn not_there(resource: &model::id::Address, observation: Option<&Observation>) -> String {
+    match observation {
+        Some(Observation::Absent { detail, .. }) => format!("{resource} is not there: {detail}"),
+        Some(Observation::Unknown { reason, detail }) => {
+            format!("{resource} could not be looked at: {reason}: {detail}")
+        }
+        _ => format!("{resource} was not looked at"),
+    }
+}
+
+/// Compares what the expected marker carries; what it leaves out may have changed.
+fn unmoved(
+    resource: &model::id::Address,
+    expected: Option<&Marker>,
+    observation: Option<&Observation>,
+) -> Result<(), String> {
+    match (expected, observation) {
+        (None, Some(Observation::Absent { .. })) => Ok(()),
+        (None, Some(Observation::Known { .. })) => Err(format!("{resource} is there again")),
+        (Some(expected), Some(Observation::Known { marker, entries, .. })) => {
+            if expected.identity.is_some() && expected.identity != marker.identity {
+                return Err(format!("{resource} is another one than when this was planned"));
+            }
+            for (name, was) in &expected.counters {
+                let is = marker.counters.get(name);
+                if is != Some(was) {
+                    let is = is.map_or("unknown".to_owned(), u64::to_string);
+                    return Err(format!("{resource} moved: counter {name} {was} → {is}"));
+                }
+            }
+            if expected.digest.is_some() && expected.digest != marker.digest {
+                return Err(format!("{resource} moved: its content changed"));
+            }
+            match expected.counts.get(ENTRIES) {
+                Some(was) if *entries != Some(*was) => {
+                    Err(format!("{resource} moved: it had {was} entries"))
+                }
+                _ => Ok(()),
+            }
+        }
+        (_, other) => Err(not_there(resource, other)),
+    }
+}

@@ -1,0 +1,204 @@
+//! Tests of the views of a plan, and of explanations.
+
+use insta::assert_snapshot;
+use model::desired::{ConditionKind, Response};
+
+use super::{MARKDOWN_CHARS_MAX, bytes, duration, json, markdown};
+use crate::Outcome;
+use crate::explain::Subject;
+use crate::testing::*;
+
+fn rolled_back() -> World {
+    World::shop()
+        .resource("shop/db")
+        .backup("shop", &["shop/files", "shop/db"], &["local"])
+        .point("local", "b1", "shop/db", ago(1), |r| {
+            r.slot = Some(now());
+            r.marker = position(9);
+        })
+        .proven("b1")
+        .found("shop/db", position(5))
+        .policy(&["shop/db"], &[(ConditionKind::RolledBack, Response::Restore)])
+}
+
+#[test]
+fn markdown_begins_with_what_can_do_harm() {
+    let text = markdown(&rolled_back().plan());
+    let lines: Vec<&str> = text.lines().filter(|l| !l.contains("plan `")).collect();
+    assert_snapshot!(lines.join("\n"), @r"
+    ### Mainstay plan: destructive steps wait for approval
+
+
+    #### Destructive
+
+    - **restore shop/db from b1000000 in local, over live data**
+      - the resource is RolledBack from 2026-11-20T11:00:00Z to before every known point: counter lsn 9 → 5
+      - policy back answers with a restore
+      - the newest proven point is b1000000 of 2026-11-20T11:00:00Z
+      - loses everything after 2026-11-20T11:00:00Z (1 h): counter lsn 5 → 9
+      - waits for approval: mainstay approve 91baa38637e3
+
+    Approve with `mainstay approve 91baa38637e3`
+
+    #### Conditions
+
+    - `shop/db` RolledBack from 2026-11-20T11:00:00Z to before every known point: counter lsn 9 → 5
+
+    #### Steps
+
+    | step | why | waits for |
+    |---|---|---|
+    | backup shop/files to local (slot 2026-11-20T12:00:00Z) | slot 2026-11-20T12:00:00Z of backup shop is due, the first one in local |  |
+    | verify shop/files, the new point, in local | backup shop proves each point after it is written |  |
+    ");
+}
+
+#[test]
+fn markdown_fits_into_a_comment_and_carries_no_markup_of_others() {
+    let many =
+        (0..2000).fold(World::new().repository("local"), |w, i| w.resource(&format!("a/r{i}")));
+    let names: Vec<String> = (0..2000).map(|i| format!("a/r{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let plan = many.backup("shop", &names, &["local"]).plan();
+    let text = markdown(&plan);
+    assert!(text.chars().count() <= MARKDOWN_CHARS_MAX);
+    assert!(text.ends_with("saved file._\n"));
+    let mut plan = World::shop().plan();
+    plan.steps[0].reasons = vec!["a | b <script> @everyone\n# head".to_owned()];
+    let text = markdown(&plan);
+    assert!(text.contains(r"a \| b \<script\> @"), "{text}");
+    assert!(!text.contains("@everyone") && !text.contains("\n# head"), "{text}");
+}
+
+#[test]
+fn json_has_a_version_and_the_whole_plan() {
+    let plan = rolled_back().plan();
+    let value = json(&plan);
+    assert_eq!(value["version"], 1);
+    assert_eq!(value["outcome"], "destructiveWaiting");
+    assert_eq!(value["exitCode"], 3);
+    let back: model::plan::Plan = serde_json::from_value(value["plan"].clone()).unwrap();
+    assert_eq!(back, plan);
+}
+
+#[test]
+fn outcomes_have_their_exit_codes() {
+    let code = |world: World| Outcome::of(&world.plan()).exit_code();
+    assert_eq!(code(World::protected()), 0);
+    assert_eq!(code(World::shop()), 2);
+    assert_eq!(code(rolled_back()), 3);
+    assert_eq!(code(rolled_back().unknown("shop/files")), 4);
+    let digest = rolled_back().plan().destructive.unwrap();
+    let approved = rolled_back().with(|w| {
+        w.observed.memory.approvals.insert(digest);
+    });
+    assert_eq!(code(approved), 2);
+}
+
+#[test]
+fn numbers_are_readable() {
+    let sizes = [0, 1023, 1024, 1536, 1_048_575, 1_048_576, u64::MAX].map(bytes);
+    assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1023.9 KiB", "1.0 MiB", "15.9 EiB"]);
+    let spans = [0, 59, 60, 3599, 3600, 90_061].map(duration);
+    assert_eq!(spans, ["0 s", "59 s", "1 min", "59 min 59 s", "1 h", "1 d 1 h"]);
+}
+
+fn explained(world: &World, text: &str) -> String {
+    let plan = world.plan();
+    let subject = Subject::parse(text, &plan);
+    crate::explain(&world.desired, &world.observed, &plan, world.now, &subject)
+        .map_or("nothing".to_owned(), |lines| lines.to_plain())
+        .trim()
+        .to_owned()
+}
+
+#[test]
+fn a_step_is_explained() {
+    assert_snapshot!(explained(&rolled_back(), "restore/shop/db"), @r"
+    restore shop/db from b1000000 in local, over live data  [restore/shop/db, destructive]
+      because
+        the resource is RolledBack from 2026-11-20T11:00:00Z to before every known point: counter lsn 9 → 5
+        policy back answers with a restore
+        the newest proven point is b1000000 of 2026-11-20T11:00:00Z
+      loses
+        everything after 2026-11-20T11:00:00Z (1 h)
+        counter lsn 5 → 9
+      looks again whether
+        repository local is local000
+        1 points exist in local
+        shop/db has not moved since
+        no other recovery of shop/db is under way
+      waits for
+        approval: mainstay approve 91baa38637e3
+    ");
+    let held = rolled_back().with(|w| w.desired.recovery_policies.clear());
+    assert_snapshot!(explained(&held, "restore/shop/db"), @r"
+    restore/shop/db is not planned: HeldByPolicy
+      because
+        it is RolledBack, and no recovery policy answers; a Recovery document can bring back b1000000 of 2026-11-20T11:00:00Z
+    ");
+    assert_eq!(explained(&held, "restore/shop/nothing"), "nothing");
+}
+
+#[test]
+fn a_point_is_explained() {
+    let world = World::protected().keep("shop", keep_last(2)).point(
+        "local",
+        "a0",
+        "shop/files",
+        ago(9),
+        |r| r.suspicious = Some("10 → 2 files".into()),
+    );
+    assert_snapshot!(explained(&world, "a1"), @r"
+    a1000000 shop/files in local of 2026-11-20T11:00:00Z
+      is
+        10 files, 1000 B
+        serves slot 2026-11-20T12:00:00Z
+        commit c0ffee, plan p
+      proven
+        checked at 2026-11-20T11:00:00Z
+      stays because
+        last 1 of 2
+        newest proven point
+      removable from
+        2026-11-20T14:00:00Z, if every backup succeeds until then
+    ");
+    assert_snapshot!(explained(&world, "a0"), @r"
+    a0000000 shop/files in local of 2026-11-20T03:00:00Z
+      is
+        10 files, 1000 B
+        suspicious: 10 → 2 files
+        commit c0ffee, plan p
+      proven
+        nothing
+      may go because
+        suspicious (10 → 2 files), and a newer trusted point exists
+    ");
+    assert_eq!(explained(&world, "ff"), "nothing");
+}
+
+#[test]
+fn a_resource_is_explained() {
+    assert_snapshot!(explained(&rolled_back(), "shop/db"), @r"
+    shop/db
+      is
+        RolledBack from 2026-11-20T11:00:00Z to before every known point: counter lsn 9 → 5
+      newest proven point
+        b1000000 in local of 2026-11-20T11:00:00Z, 1 h ago
+      next backup due
+        2026-11-20T13:00:00Z
+      planned
+        restore/shop/db: the resource is RolledBack from 2026-11-20T11:00:00Z to before every known point: counter lsn 9 → 5; policy back answers with a restore; the newest proven point is b1000000 of 2026-11-20T11:00:00Z
+    ");
+    assert_snapshot!(explained(&World::protected().absent("shop/files"), "shop/files"), @r"
+    shop/files
+      is
+        Lost: no such directory
+      newest proven point
+        a1000000 in local of 2026-11-20T11:00:00Z, 1 h ago
+      next backup due
+        2026-11-20T13:00:00Z
+      not planned
+        restore/shop/files: HeldByPolicy: it is Lost, and no recovery policy answers; a Recovery document can bring back a1000000 of 2026-11-20T11:00:00Z
+    ");
+}

@@ -1,0 +1,403 @@
+//! The world as the planner looks at it: which repository is which, which points belong to which
+//! resource, what is proven, which tokens were served. Built once per plan from the inputs; every
+//! rule reads it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use model::desired::{Backup, Desired};
+use model::id::{Address, Name, RepositoryId, SnapshotId};
+use model::observed::{Observed, RecoveryPhase, RecoveryRecord, RepositoryObservation, is_proven};
+use model::receipt::{Control, ControlBody, EvidenceKind, Marker, Receipt};
+
+use crate::retention::Standing;
+
+/// How far the clocks of two machines may differ before an instant counts as lying in the future.
+pub(crate) const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
+
+/// What a repository of the desired state turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RepositoryState<'a> {
+    /// It is the one that is meant.
+    Ready(&'a RepositoryId),
+    /// There is none yet, and nothing knows of one.
+    New,
+    /// There is none, and there was one.
+    Lost(&'a str),
+    /// Another one is in its place.
+    Other { expected: &'a RepositoryId, found: &'a RepositoryId },
+    /// It could not be read.
+    Unknown { reason: &'a str, detail: &'a str },
+}
+
+impl RepositoryState<'_> {
+    /// Why it cannot be used, with a stable word; `None` when it can.
+    pub(crate) fn trouble(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Ready(_) | Self::New => None,
+            Self::Lost(detail) => Some((
+                "RepositoryLost",
+                format!("a repository was known here and is gone: {detail}"),
+            )),
+            Self::Other { expected, found } => Some((
+                "RepositoryReplaced",
+                format!(
+                    "repository {} is expected here, {} was found",
+                    expected.short(),
+                    found.short()
+                ),
+            )),
+            Self::Unknown { reason, detail } => Some((
+                "RepositoryUnknown",
+                format!("the repository could not be read: {reason}: {detail}"),
+            )),
+        }
+    }
+}
+
+/// A point of a resource in a repository.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PointRef<'a> {
+    pub(crate) repository: &'a Name,
+    pub(crate) info: &'a model::observed::SnapshotInfo,
+}
+
+impl<'a> PointRef<'a> {
+    pub(crate) fn id(&self) -> &'a SnapshotId {
+        &self.info.id
+    }
+
+    pub(crate) fn receipt(&self) -> Option<&'a Receipt> {
+        self.info.receipt.as_ref()
+    }
+
+    /// The instant of the consistency point.
+    pub(crate) fn taken_at(&self) -> Timestamp {
+        self.receipt().map_or(self.info.time, |receipt| receipt.taken_at)
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.receipt().is_some_and(|receipt| receipt.complete)
+    }
+}
+
+/// Where a resource should be, and since when that is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Baseline<'a> {
+    pub(crate) at: Timestamp,
+    pub(crate) marker: &'a Marker,
+    /// The receipt, when it comes from one; `None`: from a control record.
+    pub(crate) receipt: Option<&'a Receipt>,
+}
+
+/// See the module.
+pub(crate) struct View<'a> {
+    pub(crate) desired: &'a Desired,
+    pub(crate) observed: &'a Observed,
+    pub(crate) now: Timestamp,
+    pub(crate) repositories: BTreeMap<&'a Name, RepositoryState<'a>>,
+    /// Points of the desired resources, oldest first.
+    points: BTreeMap<&'a Address, Vec<PointRef<'a>>>,
+    /// Points whose resource is in no document, counted by address.
+    pub(crate) orphans: BTreeMap<(&'a Address, &'a Name), usize>,
+    pub(crate) controls: Vec<&'a Control>,
+    /// The newest baseline record of each resource.
+    baselines: BTreeMap<&'a Address, (Timestamp, &'a Marker)>,
+    aliases: BTreeMap<&'a Address, &'a Address>,
+    backups: BTreeMap<&'a Address, Vec<&'a Backup>>,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(desired: &'a Desired, observed: &'a Observed, now: Timestamp) -> Self {
+        let repositories: BTreeMap<_, _> = desired
+            .repositories
+            .keys()
+            .map(|name| (name, repository_state(desired, observed, name)))
+            .collect();
+        let aliases = aliases(desired);
+        let mut backups: BTreeMap<&Address, Vec<&Backup>> = BTreeMap::new();
+        for backup in desired.backups.values() {
+            for address in &backup.resources {
+                backups.entry(address).or_default().push(backup);
+            }
+        }
+        let mut view = Self {
+            desired,
+            observed,
+            now,
+            repositories,
+            points: BTreeMap::new(),
+            orphans: BTreeMap::new(),
+            controls: Vec::new(),
+            baselines: BTreeMap::new(),
+            aliases,
+            backups,
+        };
+        view.collect();
+        view
+    }
+
+    fn collect(&mut self) {
+        for (name, state) in &self.repositories {
+            if !matches!(state, RepositoryState::Ready(_)) {
+                continue;
+            }
+            let Some(RepositoryObservation::Known { snapshots, controls, .. }) =
+                self.observed.repositories.get(*name)
+            else {
+                continue;
+            };
+            self.controls.extend(controls);
+            for info in snapshots {
+                let Some(address) = &info.address else { continue };
+                match self.aliases.get(address) {
+                    Some(current) => self
+                        .points
+                        .entry(*current)
+                        .or_default()
+                        .push(PointRef { repository: name, info }),
+                    None => *self.orphans.entry((address, *name)).or_default() += 1,
+                }
+            }
+        }
+        for points in self.points.values_mut() {
+            points.sort_by(|a, b| {
+                (a.taken_at(), a.repository, a.id()).cmp(&(b.taken_at(), b.repository, b.id()))
+            });
+        }
+        self.controls.sort_by_key(|control| control.at);
+        for control in &self.controls {
+            if let ControlBody::Baseline { address, marker, .. } = &control.body
+                && let Some(current) = self.aliases.get(address)
+                && !self.is_future(control.at)
+            {
+                self.baselines.insert(*current, (control.at, marker));
+            }
+        }
+    }
+
+    /// Points of a resource in all readable repositories, oldest first.
+    pub(crate) fn points(&self, address: &Address) -> &[PointRef<'a>] {
+        self.points.get(address).map_or(&[], Vec::as_slice)
+    }
+
+    /// Points of a resource in one repository, oldest first.
+    pub(crate) fn points_in<'v>(
+        &'v self,
+        address: &Address,
+        repository: &'v Name,
+    ) -> impl DoubleEndedIterator<Item = &'v PointRef<'a>> + 'v {
+        self.points(address).iter().filter(move |p| p.repository == repository)
+    }
+
+    /// Backups that select a resource, by name.
+    pub(crate) fn backups(&self, address: &Address) -> &[&'a Backup] {
+        self.backups.get(address).map_or(&[], Vec::as_slice)
+    }
+
+    /// The desired resource to which an address belongs, by its present or an earlier name.
+    pub(crate) fn current(&self, address: &Address) -> Option<&'a Address> {
+        self.aliases.get(address).copied()
+    }
+
+    /// Repositories that a resource's backups name, in the order of the documents.
+    pub(crate) fn repositories_of(&self, address: &Address) -> Vec<&'a Name> {
+        let mut names: Vec<&Name> = Vec::new();
+        for backup in self.backups(address) {
+            for name in &backup.repositories {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        names
+    }
+
+    pub(crate) fn state(&self, repository: &Name) -> RepositoryState<'a> {
+        self.repositories.get(repository).cloned().unwrap_or(RepositoryState::Unknown {
+            reason: "NoDocument",
+            detail: "no such document",
+        })
+    }
+
+    pub(crate) fn repository_id(&self, repository: &Name) -> Option<&'a RepositoryId> {
+        match self.repositories.get(repository) {
+            Some(RepositoryState::Ready(id)) => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// Whether an instant lies further ahead than clocks may differ.
+    pub(crate) fn is_future(&self, at: Timestamp) -> bool {
+        at.duration_since(self.now) > CLOCK_TOLERANCE
+    }
+
+    pub(crate) fn is_proven(&self, snapshot: &SnapshotId) -> bool {
+        is_proven(self.observed.memory.evidence.get(snapshot), EvidenceKind::Checked)
+    }
+
+    /// Whether nothing speaks against a point, or a person said that it is right.
+    fn is_trusted(&self, point: &PointRef<'_>) -> bool {
+        let Some(receipt) = point.receipt() else { return false };
+        receipt.suspicious.is_none()
+            || self.observed.memory.accepted_alarms.contains(&format!("suspicious:{}", point.id()))
+    }
+
+    pub(crate) fn standing(&self, point: &PointRef<'_>) -> Standing {
+        match point.receipt() {
+            None => Standing::Foreign,
+            Some(receipt) if !receipt.complete => Standing::Incomplete,
+            Some(_) if self.is_trusted(point) => Standing::Good,
+            Some(receipt) => Standing::Suspicious(receipt.suspicious.clone().unwrap_or_default()),
+        }
+    }
+
+    /// Complete, trusted and not stamped in the future.
+    pub(crate) fn is_good(&self, point: &PointRef<'_>) -> bool {
+        self.standing(point) == Standing::Good && !self.is_future(point.taken_at())
+    }
+
+    /// The newest proven good point of a resource; among copies of one instant, the one whose
+    /// repository the documents name first.
+    pub(crate) fn newest_proven(&self, address: &Address) -> Option<&PointRef<'a>> {
+        self.best(address, |point| self.is_proven(point.id()))
+    }
+
+    /// The newest good point that satisfies a condition.
+    pub(crate) fn best(
+        &self,
+        address: &Address,
+        accepts: impl Fn(&PointRef<'a>) -> bool,
+    ) -> Option<&PointRef<'a>> {
+        let order = self.repositories_of(address);
+        let preference = |point: &PointRef<'_>| {
+            order.iter().position(|name| *name == point.repository).unwrap_or(usize::MAX)
+        };
+        self.points(address).iter().filter(|point| self.is_good(point) && accepts(point)).max_by(
+            |a, b| {
+                (a.taken_at(), std::cmp::Reverse(preference(a)), b.id()).cmp(&(
+                    b.taken_at(),
+                    std::cmp::Reverse(preference(b)),
+                    a.id(),
+                ))
+            },
+        )
+    }
+
+    /// The newest baseline record of a resource.
+    fn control_baseline(&self, address: &Address) -> Option<(Timestamp, &'a Marker)> {
+        self.baselines.get(address).copied()
+    }
+
+    /// Where a resource should be: the newest complete point or the newest baseline record.
+    pub(crate) fn baseline(&self, address: &Address) -> Option<Baseline<'a>> {
+        let record = self.control_baseline(address);
+        let point = self
+            .points(address)
+            .iter()
+            .rev()
+            .find(|p| p.is_complete() && !self.is_future(p.taken_at()));
+        match (record, point.and_then(|p| p.receipt())) {
+            (Some((at, marker)), Some(receipt)) if at > receipt.taken_at => {
+                Some(Baseline { at, marker, receipt: None })
+            }
+            (_, Some(receipt)) => Some(Baseline {
+                at: receipt.taken_at,
+                marker: &receipt.marker,
+                receipt: Some(receipt),
+            }),
+            (Some((at, marker)), None) => Some(Baseline { at, marker, receipt: None }),
+            (None, None) => None,
+        }
+    }
+
+    /// Receipts against which a resource may be compared: complete ones since its newest baseline
+    /// record, oldest first.
+    pub(crate) fn comparable(&self, address: &Address) -> Vec<&'a Receipt> {
+        let since = self.control_baseline(address).map(|(at, _)| at);
+        self.points(address)
+            .iter()
+            .filter_map(|point| point.receipt())
+            .filter(|receipt| receipt.complete && !self.is_future(receipt.taken_at))
+            .filter(|receipt| since.is_none_or(|since| receipt.taken_at >= since))
+            .collect()
+    }
+
+    /// Whether the token of a recovery was served, in our memory or beside the data.
+    pub(crate) fn is_served(&self, address: &Address, token: &str) -> bool {
+        let remembered = self.observed.memory.recoveries.get(token).is_some_and(|record| {
+            self.same(&record.address, address)
+                && matches!(
+                    record.phase,
+                    RecoveryPhase::AwaitingCommit
+                        | RecoveryPhase::Committed
+                        | RecoveryPhase::RolledBack
+                )
+        });
+        let resuming = self
+            .record(address, token)
+            .is_some_and(|record| matches!(record.phase, RecoveryPhase::Swapping));
+        let recorded = || {
+            self.controls.iter().any(|control| {
+                matches!(&control.body, ControlBody::RecoveryServed { address: of, token: t, .. }
+                    if t == token && self.same(of, address))
+            })
+        };
+        // The record beside the data is written before the swap, so a swap that was cut short is
+        // finished, not taken for done.
+        remembered || (!resuming && recorded())
+    }
+
+    /// What is remembered of a recovery of a resource under a token.
+    pub(crate) fn record(&self, address: &Address, token: &str) -> Option<&'a RecoveryRecord> {
+        let record = self.observed.memory.recoveries.get(token)?;
+        self.same(&record.address, address).then_some(record)
+    }
+
+    /// Whether two addresses name one resource, by its present or an earlier name.
+    pub(crate) fn same(&self, a: &Address, b: &Address) -> bool {
+        a == b || self.current(a).is_some_and(|current| Some(current) == self.current(b))
+    }
+}
+
+/// Present and earlier addresses to the present one. An earlier address that is in use again
+/// belongs to its new owner; one that two resources claim belongs to the first of them.
+fn aliases(desired: &Desired) -> BTreeMap<&Address, &Address> {
+    let mut aliases: BTreeMap<&Address, &Address> =
+        desired.resources.keys().map(|address| (address, address)).collect();
+    for (address, resource) in &desired.resources {
+        for former in &resource.formerly {
+            aliases.entry(former).or_insert(address);
+        }
+    }
+    aliases
+}
+
+fn repository_state<'a>(
+    desired: &'a Desired,
+    observed: &'a Observed,
+    name: &'a Name,
+) -> RepositoryState<'a> {
+    let pinned = desired.repositories.get(name).and_then(|spec| spec.id.as_ref());
+    let known = pinned.or_else(|| observed.memory.repositories.get(name));
+    match observed.repositories.get(name) {
+        Some(RepositoryObservation::Known { id, .. }) => match known {
+            Some(expected) if expected != id => RepositoryState::Other { expected, found: id },
+            _ => RepositoryState::Ready(id),
+        },
+        Some(RepositoryObservation::Absent { detail }) => match known {
+            Some(_) => RepositoryState::Lost(detail),
+            None => RepositoryState::New,
+        },
+        Some(RepositoryObservation::Unknown { reason, detail }) => {
+            RepositoryState::Unknown { reason, detail }
+        }
+        None => RepositoryState::Unknown { reason: "NotObserved", detail: "it was not looked at" },
+    }
+}
+
+/// The names of resources in a list, for sentences.
+pub(crate) fn names<'n>(addresses: impl IntoIterator<Item = &'n Address>) -> String {
+    let sorted: BTreeSet<String> = addresses.into_iter().map(ToString::to_string).collect();
+    sorted.into_iter().collect::<Vec<_>>().join(", ")
+}

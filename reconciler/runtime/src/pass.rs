@@ -1,0 +1,295 @@
+//! From a commit to a plan: fetch, load, observe, plan. Called by every verb that plans, and by the
+//! daemon. Changes nothing outside; a writer only notes in its own state what it saw.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use model::cancel::Cancel;
+use model::desired::Desired;
+use model::diagnostic::{Diagnostic, Severity};
+use model::error::PortError;
+use model::id::{Address, CommitId};
+use model::observed::{Ancestry, Observed, RepositoryObservation};
+use model::plan::Plan;
+use model::ports::source::ConfigTree;
+use model::ports::state::Lease;
+
+use crate::event::{Observer, RunEvent};
+use crate::memory::{self, Applied, kind, meta};
+use crate::world::World;
+
+/// What a pass is asked for.
+#[derive(Clone, Default)]
+pub struct PassRequest<'a> {
+    /// This commit instead of the newest.
+    pub commit: Option<CommitId>,
+    /// Only these resources and what they need; empty: all.
+    pub only: BTreeSet<Address>,
+    /// The right to write; `None` for a reader, who leaves the state as it is.
+    pub lease: Option<&'a dyn Lease>,
+    /// When the newest commit cannot be had or is not valid, go on with the last good one.
+    pub fall_back: bool,
+}
+
+/// A pass, ready to be shown or executed.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// What is asked for.
+    pub desired: Arc<Desired>,
+    /// What is there.
+    pub observed: Arc<Observed>,
+    /// What shall be done.
+    pub plan: Plan,
+    /// Warnings about the configuration.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Where the commit came from.
+    pub reference: String,
+    /// What a reader should know about the pass itself.
+    pub notes: Vec<String>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// The configuration could not be fetched.
+    #[error("the configuration could not be read")]
+    Fetch(#[source] PortError),
+    /// The configuration is not valid.
+    #[error("the configuration is not valid")]
+    Invalid {
+        /// Everything that is wrong.
+        diagnostics: Vec<Diagnostic>,
+        /// The files, to show the lines.
+        tree: Box<ConfigTree>,
+    },
+    /// Our own state could not be read or written.
+    #[error("the state could not be used")]
+    State(#[source] PortError),
+}
+
+/// A configuration that was loaded.
+struct Loaded {
+    desired: Desired,
+    diagnostics: Vec<Diagnostic>,
+    reference: String,
+    notes: Vec<String>,
+}
+
+/// Does a pass up to the plan.
+pub async fn prepare(
+    world: &World,
+    request: &PassRequest<'_>,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<Pass, PassError> {
+    let loaded = load_config(world, request).await?;
+    observer.event(RunEvent::Fetched {
+        commit: loaded.desired.commit.clone(),
+        reference: loaded.reference.clone(),
+        documents: loaded.desired.documents,
+    });
+    let epochs = request.lease.map_or((0, 0), |l| (l.epoch(), l.epoch_before()));
+    let mut memory = memory::load(&*world.state, epochs).await.map_err(PassError::State)?;
+    memory.ancestry = match &memory.last_applied {
+        None => Ancestry::First,
+        Some(last) if last == &loaded.desired.commit => Ancestry::Same,
+        Some(last) => world.source.ancestry(last, &loaded.desired.commit).await,
+    };
+    let desired = Arc::new(loaded.desired);
+    observer.event(RunEvent::Observing {
+        resources: desired.resources.len(),
+        repositories: desired.repositories.len(),
+    });
+    let mut observed = crate::observe::observe(world, &desired, memory, cancel).await;
+    judge_memory(world, &desired, &mut observed, request.lease.is_some())
+        .await
+        .map_err(PassError::State)?;
+    let now = world.clock.now();
+    let plan = if request.only.is_empty() {
+        plan::plan(&desired, &observed, now)
+    } else {
+        plan::plan_only(&desired, &observed, now, &request.only)
+    };
+    observer.event(RunEvent::Planned {
+        plan: plan.id.clone(),
+        steps: plan.steps.len(),
+        waiting: plan.steps.iter().filter(|s| !s.waits.is_empty()).count(),
+    });
+    Ok(Pass {
+        desired,
+        observed: Arc::new(observed),
+        plan,
+        diagnostics: loaded.diagnostics,
+        reference: loaded.reference,
+        notes: loaded.notes,
+    })
+}
+
+async fn load_config(world: &World, request: &PassRequest<'_>) -> Result<Loaded, PassError> {
+    let fetched = match &request.commit {
+        Some(commit) => world.source.at(commit).await,
+        None => world.source.fetch().await,
+    };
+    let tree = match fetched {
+        Ok(tree) => tree,
+        Err(error) if request.fall_back => {
+            let note = format!("the config repository could not be read ({})", error.chain());
+            return last_good(world, note).await.ok_or(PassError::Fetch(error));
+        }
+        Err(error) => return Err(PassError::Fetch(error)),
+    };
+    match load_tree(world, tree) {
+        Ok(loaded) => {
+            if request.lease.is_some() && request.commit.is_none() {
+                let change = memory::set(kind::META, meta::LAST_GOOD, &loaded.desired.commit)
+                    .map_err(PassError::State)?;
+                world.state.write(&[change]).await.map_err(PassError::State)?;
+            }
+            Ok(loaded)
+        }
+        Err((diagnostics, tree)) => {
+            if request.fall_back {
+                let first = diagnostics.first();
+                let first = first.map(|d| format!("{}: {}", d.origin, d.message));
+                let note = format!(
+                    "commit {} is not valid ({})",
+                    tree.commit.short(),
+                    first.unwrap_or_default()
+                );
+                if let Some(loaded) = last_good(world, note).await {
+                    return Ok(loaded);
+                }
+            }
+            Err(PassError::Invalid { diagnostics, tree })
+        }
+    }
+}
+
+/// Loads the newest commit that was valid. The plan is then made, but not called complete.
+async fn last_good(world: &World, why: String) -> Option<Loaded> {
+    let metas = world.state.list(kind::META).await.ok()?;
+    let commit: CommitId = metas.get(meta::LAST_GOOD).and_then(memory::decode)?;
+    let tree = world.source.at(&commit).await.ok()?;
+    let mut loaded = load_tree(world, tree).ok()?;
+    loaded.notes.push(format!("{why}; going on with commit {}", commit.short()));
+    Some(loaded)
+}
+
+fn load_tree(
+    world: &World,
+    tree: ConfigTree,
+) -> Result<Loaded, (Vec<Diagnostic>, Box<ConfigTree>)> {
+    (world.on_config)(&tree);
+    let loaded = config::load(&tree.files, &world.builtin, tree.commit.clone());
+    let failed = loaded.diagnostics.iter().any(|d| d.severity == Severity::Error);
+    match loaded.desired {
+        Some(desired) if !failed => Ok(Loaded {
+            desired,
+            diagnostics: loaded.diagnostics,
+            reference: tree.reference,
+            notes: Vec::new(),
+        }),
+        _ => Err((loaded.diagnostics, Box::new(tree))),
+    }
+}
+
+/// Compares our memory with what the repositories say of themselves. A writer keeps what it found
+/// until a person accepts it; a reader only shows it.
+async fn judge_memory(
+    world: &World,
+    desired: &Desired,
+    observed: &mut Observed,
+    writer: bool,
+) -> Result<(), PortError> {
+    let metas = world.state.list(kind::META).await?;
+    let had_state = metas.contains_key(meta::KNOWN);
+    let mut changes = Vec::new();
+    if !had_state {
+        let lost = has_receipts(desired, observed);
+        observed.memory.known = !lost;
+        if lost {
+            changes.push(memory::set(kind::META, meta::LOST, &true)?);
+        }
+        changes.push(memory::set(kind::META, meta::KNOWN, &true)?);
+    }
+    let highest = highest_epoch(observed, &observed.memory.writer);
+    let memory = &observed.memory;
+    if memory.known && writer && memory.epoch_before < highest {
+        changes.push(memory::set(kind::META, meta::EPOCH_SUSPECT, &memory.epoch_before)?);
+    }
+    if !writer {
+        return Ok(());
+    }
+    if memory.epoch <= highest {
+        let raised = world.state.raise_epoch(highest + 1).await?;
+        observed.memory.epoch = raised;
+        changes.push(memory::set(kind::META, meta::EPOCH, &raised)?);
+    }
+    for (name, seen) in &observed.repositories {
+        if let RepositoryObservation::Known { id, .. } = seen
+            && !observed.memory.repositories.contains_key(name)
+        {
+            changes.push(memory::set(kind::REPOSITORY, name.as_str(), id)?);
+        }
+    }
+    let newest = observed.memory.newest_instant.max(Some(observed.at));
+    changes.push(memory::set(kind::META, meta::NEWEST_INSTANT, &newest)?);
+    world.state.write(&changes).await
+}
+
+fn has_receipts(desired: &Desired, observed: &Observed) -> bool {
+    observed.repositories.values().any(|seen| match seen {
+        RepositoryObservation::Known { snapshots, .. } => snapshots
+            .iter()
+            .any(|s| s.address.as_ref().is_some_and(|a| desired.resources.contains_key(a))),
+        _ => false,
+    })
+}
+
+/// Returns the highest epoch that receipts and control records of one writer carry.
+pub fn highest_epoch(observed: &Observed, writer: &str) -> u64 {
+    let mut highest = 0;
+    for seen in observed.repositories.values() {
+        let RepositoryObservation::Known { snapshots, controls, .. } = seen else { continue };
+        let receipts = snapshots.iter().filter_map(|s| s.receipt.as_ref());
+        let receipts = receipts.filter(|r| r.writer == writer).map(|r| r.epoch);
+        let controls = controls.iter().filter(|c| c.writer == writer).map(|c| c.epoch);
+        highest = receipts.chain(controls).fold(highest, u64::max);
+    }
+    highest
+}
+
+/// Remembers that a plan of this commit was executed, unless the commit itself is in doubt.
+pub async fn remember_applied(world: &World, pass: &Pass) -> Result<(), PortError> {
+    let in_doubt = pass.plan.report.alarms.iter().any(|wait| {
+        matches!(wait, model::plan::Wait::Alarm { accept, .. }
+            if accept.starts_with("commit:") || accept.starts_with("documents:"))
+    });
+    if in_doubt {
+        return Ok(());
+    }
+    let applied =
+        Applied { commit: pass.desired.commit.clone(), documents: pass.desired.documents };
+    world.state.write(&[memory::set(kind::META, meta::LAST_APPLIED, &applied)?]).await
+}
+
+/// Remembers plan and observation for `status` and `explain`, which then need no targets.
+pub async fn remember_plan(world: &World, pass: &Pass) -> Result<(), PortError> {
+    let changes = [
+        memory::set(kind::PLAN, "last", &pass.plan)?,
+        memory::set(kind::OBSERVED, "last", &*pass.observed)?,
+    ];
+    world.state.write(&changes).await
+}
+
+/// Returns the gates of a plan as they stand, with what memory says of approvals.
+pub async fn gates(
+    world: &World,
+    pass: &Pass,
+    approve: &BTreeSet<model::digest::Digest>,
+) -> Result<BTreeMap<model::id::StepId, Vec<model::plan::Wait>>, PortError> {
+    let memory = memory::load(&*world.state, (0, 0)).await?;
+    let mut approvals = memory.approvals;
+    approvals.extend(approve.iter().cloned());
+    Ok(plan::gates(&pass.desired, &pass.observed, &pass.plan, world.clock.now(), &approvals))
+}

@@ -1,0 +1,59 @@
+//! Killed after each journal record, by the real binary on real data: the next run comes to the same
+//! end, and restic finds nothing wrong.
+
+use std::fs;
+
+use mainstay_tests::mainstay::World;
+
+/// A run writes far fewer journal records.
+const RECORDS_MAX: u32 = 60;
+
+/// Runs a command with a crash after each record, 1, 2, 3… until it passes untouched; after each
+/// crash the same command without one must come to the goal.
+fn sweep(prepare: impl Fn() -> World, words: &[&str], goal: impl Fn(&World)) {
+    for records in 1..RECORDS_MAX {
+        let world = prepare();
+        let run = world.run_with(words, "MAINSTAY_TEST_CRASH_AFTER", &records.to_string());
+        let crashed = run.code == -1;
+        if crashed {
+            world.run(words).ends(0);
+        } else {
+            assert_eq!(run.code, 0, "after {records}: {}\n{}", run.stdout, run.stderr);
+        }
+        goal(&world);
+        world.judge();
+        if !crashed {
+            assert!(records > 3, "the sweep reached nothing");
+            return;
+        }
+    }
+    panic!("{RECORDS_MAX} records were not enough");
+}
+
+#[test]
+fn a_backup_killed_anywhere_is_made_once() {
+    sweep(World::with_folder, &["apply"], |world| {
+        assert_eq!(world.points(), 1, "one slot, one point");
+        world.run(&["plan"]).ends(0);
+    });
+}
+
+#[test]
+fn a_restore_killed_anywhere_is_done_once() {
+    let prepare = || {
+        let world = World::with_folder();
+        world.run(&["apply"]).ends(0);
+        fs::remove_dir_all(world.path("data/uploads")).unwrap();
+        world
+    };
+    sweep(prepare, &["apply"], |world| {
+        for n in 0..20 {
+            let name = format!("data/uploads/file-{n:02}.txt");
+            assert_eq!(world.read(&name), format!("content of {n}\n"));
+        }
+        let names: Vec<_> =
+            fs::read_dir(world.path("data")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["uploads"], "nothing is left beside it");
+        assert_eq!(world.condition("shop/uploads"), "healthy");
+    });
+}

@@ -1,0 +1,96 @@
+//! The daemon: pulls, plans, applies without a person; one per state; ends when told.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use mainstay_tests::mainstay::{Running, World};
+
+fn start(world: &World, log: &str) -> (Running, String) {
+    let words = ["daemon", "--interval", "1s", "--listen", "127.0.0.1:0"];
+    let mut daemon = world.spawn(&words, log);
+    daemon.wait_for("\"address\":\"");
+    let said = daemon.log();
+    let at = said.split("\"address\":\"").nth(1).unwrap();
+    (daemon, at.split('"').next().unwrap().to_owned())
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn it_backs_up_restores_reports_and_ends() {
+    let world = World::with_folder();
+    let (mut daemon, address) = start(&world, "daemon.log");
+    daemon.wait_for("verify/shop/uploads");
+    daemon.wait_for("bytes read and proven");
+    assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"));
+    let metrics = get(&address, "/metrics");
+    assert!(metrics.contains("mainstay_passes_total"), "{metrics}");
+    fs::remove_dir_all(world.path("data/uploads")).unwrap();
+    daemon.wait_for("is in place");
+    assert_eq!(world.read("data/uploads/file-11.txt"), "content of 11\n");
+    assert!(get(&address, "/readyz").starts_with("HTTP/1.1 200"));
+    let metrics = get(&address, "/metrics");
+    assert!(
+        metrics.contains(
+            "mainstay_resource_newest_proven_point_age_seconds{resource=\"shop/uploads\"}"
+        ),
+        "{metrics}"
+    );
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait(), 0);
+    world.judge();
+}
+
+#[test]
+fn a_second_one_refuses_and_names_the_first() {
+    let world = World::with_folder();
+    let (first, _) = start(&world, "first.log");
+    let second = world.run(&["daemon", "--interval", "1s", "--listen", "none"]);
+    let pid = first.pid().to_string();
+    second.ends(1).says(&pid);
+}
+
+#[test]
+fn apply_beside_a_daemon_goes_through_it() {
+    let world = World::with_folder();
+    let (mut daemon, _) = start(&world, "daemon.log");
+    daemon.wait_for("bytes read and proven");
+    world.run(&["backup", "shop/uploads"]).ends(0).says("daemon");
+    assert_eq!(world.points(), 2);
+}
+
+#[test]
+fn a_killed_daemon_is_followed_by_another() {
+    let world = World::with_folder();
+    let (mut first, _) = start(&world, "first.log");
+    first.wait_for("backup/shop/uploads/local");
+    first.signal("KILL");
+    first.wait();
+    let (mut second, _) = start(&world, "second.log");
+    second.wait_for("\"message\":\"planned\"");
+    second.signal("TERM");
+    assert_eq!(second.wait(), 0);
+    world.run(&["apply"]).ends(0);
+    assert_eq!(world.points(), 1);
+    world.judge();
+}
+
+#[test]
+fn an_invalid_commit_keeps_the_last_good_one_at_work() {
+    let world = World::with_folder();
+    let (mut daemon, _) = start(&world, "daemon.log");
+    daemon.wait_for("bytes read and proven");
+    world.document("mainstay.yaml", "kind: Nonsense\n");
+    world.commit("a mistake");
+    daemon.wait_for("is not valid");
+    fs::remove_dir_all(world.path("data/uploads")).unwrap();
+    daemon.wait_for("is in place");
+    assert_eq!(world.read("data/uploads/file-11.txt"), "content of 11\n");
+}

@@ -1,0 +1,55 @@
+//! What git may do to us: force-pushes, older branches, broken commits, an unreachable repository.
+
+use std::fs;
+
+use mainstay_tests::mainstay::World;
+
+#[test]
+fn a_commit_that_does_not_descend_holds_destructive_work() {
+    let world = World::with_folder();
+    let first = world.git(&["rev-parse", "HEAD"]).trim().to_owned();
+    world.document("note.md", "second\n");
+    world.commit("second");
+    world.run(&["apply"]).ends(0);
+    // An older branch is force-pushed.
+    world.git(&["reset", "--quiet", "--hard", &first]);
+    let older = world.run(&["plan"]);
+    older.says("accept commit:");
+    world.run(&["accept", &format!("commit:{first}")]).ends(0);
+    let run = world.run(&["plan"]).ends(0);
+    assert!(!run.stdout.contains("accept commit:"), "{}", run.stdout);
+}
+
+#[test]
+fn history_that_was_rewritten_is_noticed() {
+    let world = World::with_folder();
+    world.run(&["apply"]).ends(0);
+    world.git(&["commit", "--quiet", "--amend", "-m", "rewritten"]);
+    world.run(&["plan"]).says("accept commit:");
+    // Backups go on: they harm nothing.
+    world.run(&["backup", "shop/uploads"]);
+    assert_eq!(world.points(), 2);
+}
+
+#[test]
+fn an_invalid_commit_stops_plan_and_names_the_line() {
+    let world = World::with_folder();
+    world.run(&["apply"]).ends(0);
+    let broken = world.documents().replace("retention: { last: 3 }", "retension: { last: 3 }");
+    world.document("mainstay.yaml", &broken);
+    world.commit("a mistake");
+    world.run(&["plan"]).ends(1).says("mainstay.yaml:").says("retension");
+    world.run(&["validate"]).ends(1);
+}
+
+#[test]
+fn an_unreachable_repository_is_never_an_empty_one() {
+    let mut world = World::with_folder();
+    world.run(&["apply"]).ends(0);
+    let gone = world.path("gone");
+    fs::rename(world.path("config"), &gone).unwrap();
+    world.run(&["plan"]).ends(1);
+    world.run(&["apply"]).ends(1);
+    world.set("MAINSTAY_CONFIG", gone.display().to_string());
+    assert_eq!(world.points(), 1);
+}

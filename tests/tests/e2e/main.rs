@@ -1,0 +1,13 @@
+//! End-to-end: the real binary on real git, real files, real databases, with restic as the judge.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, helpers included")]
+
+mod crash;
+mod daemon;
+mod documents;
+mod git;
+mod hand;
+mod recovery;
+mod secrets;
+mod sqlite;
+mod state;
