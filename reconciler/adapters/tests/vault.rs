@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use mainstay_adapters::agents::Fleet;
 use mainstay_adapters::clock::System;
-use mainstay_adapters::vault::{Parts, Vault};
 use mainstay_adapters::secrets::Chain;
+use mainstay_adapters::vault::{Parts, Vault};
 use model::Timestamp;
 use model::agent::{Agent, Arg, Command, SecretRef};
 use model::cancel::Cancel;
@@ -119,6 +119,7 @@ fn receipt(marker: &Marker, taken_at: Timestamp) -> Receipt {
         template_digest: Digest("d".to_owned()),
         commit: CommitId::from("c"),
         plan: PlanId::from("p"),
+        writer: "w".to_owned(),
         epoch: 7,
         mainstay: "0".to_owned(),
     }
@@ -279,6 +280,7 @@ async fn what_must_not_be_forgotten_stays_when_snapshots_are_rewritten() {
     assert_eq!(made.receipt.suspicious.as_deref(), Some("only one file"));
     let control = |body| Control {
         version: RECEIPT_VERSION,
+        writer: "w".to_owned(),
         epoch: 7,
         at: "2026-01-02T03:04:05Z".parse().unwrap(),
         body,

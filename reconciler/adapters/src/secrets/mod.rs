@@ -84,11 +84,7 @@ impl Chain {
         *self.sealed.write().unwrap_or_else(PoisonError::into_inner) = files.collect();
     }
 
-    fn in_tree(
-        &self,
-        name: &str,
-        looked: &mut Vec<String>,
-    ) -> Result<Option<Vec<u8>>, PortError> {
+    fn in_tree(&self, name: &str, looked: &mut Vec<String>) -> Result<Option<Vec<u8>>, PortError> {
         let place = format!("{TREE_FOLDER}/{name}.age in the config repository");
         let sealed = self.sealed.read().unwrap_or_else(PoisonError::into_inner);
         let Some(content) = sealed.get(name) else {

@@ -38,6 +38,9 @@ pub(super) fn tags(receipt: &Receipt, own: &BTreeSet<String>) -> Vec<String> {
     let mut add = |name: &str, value: String| tags.push(format!("{PREFIX}{name}={value}"));
     add("type", receipt.template.to_string());
     add("epoch", receipt.epoch.to_string());
+    if !receipt.writer.is_empty() {
+        add("writer", receipt.writer.clone());
+    }
     if let Some(slot) = receipt.slot {
         add("slot", slot.to_string());
     }
@@ -107,6 +110,7 @@ fn from_tags(snapshot: &Snapshot) -> Option<Receipt> {
         template_digest: Digest(String::new()),
         commit: CommitId::from(LOST),
         plan: PlanId::from(LOST),
+        writer: values.get("writer").map(|w| (*w).to_owned()).unwrap_or_default(),
         epoch: values.get("epoch").and_then(|e| e.parse().ok()).unwrap_or_default(),
         mainstay: snapshot.program_version.clone(),
     })

@@ -9,7 +9,7 @@ use model::ports::agents::{Beside, NamedSink};
 use model::ports::engine::Restored;
 use model::ports::mover::Overwrite;
 use model::progress::{Counts, ProgressSink};
-use repository::{Id, Repository, RestoreOptions};
+use repository::{Id, Repository, RestoreOptions, StreamDigest, content_digest};
 
 use super::backup::failures;
 use super::bridge::Caller;
@@ -102,35 +102,12 @@ fn streams(
         let written = repository
             .dump(snapshot, path.as_bytes(), &mut writer, cancel)
             .map_err(|e| verdicts.instead_of(e))?;
-        digests.push((sink.name, writer.finish()?));
+        digests.push(StreamDigest { name: sink.name, bytes: written, blake3: writer.finish()? });
         counts.files_done += 1;
         counts.bytes_done += written;
         counts.bytes_total = counts.bytes_done;
         progress.event(model::progress::Progress::Counts(counts));
     }
     let whole = digests.len() == known.paths.len();
-    Ok(Restored {
-        counts,
-        failures: Vec::new(),
-        digest: whole.then(|| content_digest(&digests, &known.paths)),
-    })
-}
-
-/// The digest of streams as the engine makes it for receipts: of one its blake3, of several the
-/// blake3 of names and digests in the order in which they were stored.
-fn content_digest(digests: &[(String, String)], stored: &[String]) -> String {
-    if let [(_, only)] = digests {
-        return only.clone();
-    }
-    let mut ordered: Vec<_> = digests.iter().collect();
-    ordered.sort_by_key(|(name, _)| {
-        stored.iter().position(|path| path.strip_prefix('/') == Some(name.as_str()))
-    });
-    let mut hasher = blake3::Hasher::new();
-    for (name, digest) in ordered {
-        hasher.update(&(name.len() as u64).to_le_bytes());
-        hasher.update(name.as_bytes());
-        hasher.update(digest.as_bytes());
-    }
-    hasher.finalize().to_hex().to_string()
+    Ok(Restored { counts, failures: Vec::new(), digest: whole.then(|| content_digest(&digests)) })
 }
