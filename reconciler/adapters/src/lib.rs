@@ -15,3 +15,4 @@ pub mod source;
 pub mod state;
 pub mod tools;
 pub mod transport;
+pub mod vault;

@@ -27,6 +27,8 @@ pub mod stats;
 pub mod storage;
 pub mod store;
 mod tar;
+#[doc(hidden)]
+pub mod testing;
 mod treecache;
 mod used;
 

@@ -187,7 +187,7 @@ impl Inner {
         let repository = self.openings.open(spec)?;
         let id = parse_id(snapshot)?;
         let options =
-            CheckOptions { depth: Depth::All, snapshots: vec![id], ..CheckOptions::default() };
+            CheckOptions { depth: Depth::All, snapshots: vec![id], threads: 0 };
         let report = repository.check(&options, progress, cancel)?;
         let failures = report
             .faults

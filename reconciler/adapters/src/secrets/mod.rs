@@ -84,11 +84,7 @@ impl Chain {
         *self.sealed.write().unwrap_or_else(PoisonError::into_inner) = files.collect();
     }
 
-    fn from_tree(
-        &self,
-        name: &str,
-        looked: &mut Vec<String>,
-    ) -> Result<Option<Vec<u8>>, PortError> {
+    fn in_tree(&self, name: &str, looked: &mut Vec<String>) -> Result<Option<Vec<u8>>, PortError> {
         let place = format!("{TREE_FOLDER}/{name}.age in the config repository");
         let sealed = self.sealed.read().unwrap_or_else(PoisonError::into_inner);
         let Some(content) = sealed.get(name) else {
@@ -105,7 +101,7 @@ impl Chain {
         sealed::open(name, content, identity).map(Some)
     }
 
-    fn from_folders(
+    fn in_folders(
         &self,
         name: &str,
         looked: &mut Vec<String>,
@@ -128,10 +124,10 @@ impl Secrets for Chain {
     fn resolve(&self, secret: &SecretRef) -> Result<SecretValue, PortError> {
         let name = checked(secret)?;
         let mut looked = Vec::new();
-        if let Some(value) = self.from_tree(name, &mut looked)? {
+        if let Some(value) = self.in_tree(name, &mut looked)? {
             return Ok(SecretValue::new(value));
         }
-        if let Some(value) = self.from_folders(name, &mut looked)? {
+        if let Some(value) = self.in_folders(name, &mut looked)? {
             return Ok(SecretValue::new(value));
         }
         let variable = variable(name);

@@ -177,9 +177,7 @@ impl Inner {
         let found = match self.reference.as_deref() {
             None | Some("HEAD") => {
                 let head = heads.iter().find(|h| h.name() == "HEAD");
-                head.and_then(|h| h.symref_target())
-                    .and_then(|target| find(target))
-                    .or_else(|| find("HEAD"))
+                head.and_then(|h| h.symref_target()).and_then(&find).or_else(|| find("HEAD"))
             }
             Some(full) if full.starts_with("refs/") => find(full),
             Some(short) => {

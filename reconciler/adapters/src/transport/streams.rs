@@ -129,7 +129,15 @@ pub(super) struct Session {
 
 impl Session {
     /// Gives it its input and waits for its one line.
-    pub(super) fn open(mut running: Running, input: Vec<u8>) -> Result<(Vec<u8>, Self), Failed> {
+    ///
+    /// A session reads lines while its input stays open, so the last one gets its end.
+    pub(super) fn open(
+        mut running: Running,
+        mut input: Vec<u8>,
+    ) -> Result<(Vec<u8>, Self), Failed> {
+        if input.last().is_some_and(|last| *last != b'\n') {
+            input.push(b'\n');
+        }
         let mut stdin = running.stdin().ok_or_else(|| no_pipe(&running))?;
         let mut stdout = running.stdout().ok_or_else(|| no_pipe(&running))?;
         // A thread, for a command may speak before it has read all. Input that is not taken shows

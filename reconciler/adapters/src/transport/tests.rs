@@ -151,7 +151,7 @@ fn a_sink_takes_all_bytes_and_tells_why_it_did_not() {
 #[test]
 fn a_session_answers_once_and_ends_with_its_input() {
     let mut held = shell("read a; echo \"{\\\"a\\\": \\\"$a\\\"}\"; cat >/dev/null; exit ${b:-0}");
-    held.input = b"hello\n".to_vec();
+    held.input = b"hello".to_vec();
     let (line, session) = local().session(&held, &Cancel::default()).unwrap();
     assert_eq!(line, b"{\"a\": \"hello\"}");
     session.close().unwrap();

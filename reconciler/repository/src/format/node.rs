@@ -183,6 +183,19 @@ impl TreeWriter {
         Ok(())
     }
 
+    /// Returns a tree with the nodes as they are, whatever their names and order.
+    #[doc(hidden)]
+    pub fn unchecked(nodes: &[Node]) -> Vec<u8> {
+        let mut writer = Self::default();
+        for (number, node) in nodes.iter().enumerate() {
+            if number > 0 {
+                writer.out.push(b',');
+            }
+            write_node(node, &mut writer.out);
+        }
+        writer.finish()
+    }
+
     /// Returns the blob's plain bytes.
     pub fn finish(mut self) -> Vec<u8> {
         self.out.extend_from_slice(b"]}\n");

@@ -1,0 +1,35 @@
+//! Doors for tests that must write what no backup would: hostile trees.
+#![doc(hidden)]
+
+use model::cancel::Cancel;
+use model::error::PortError;
+use serde_json::{Map, json};
+
+use crate::format::node::{Node, TreeWriter};
+use crate::id::Id;
+use crate::repo::Repository;
+use crate::session::Session;
+
+impl Repository {
+    /// Writes trees as they are, in any order and with any names.
+    pub fn save_trees_for_test(&self, trees: &[Vec<Node>]) -> Result<Vec<Id>, PortError> {
+        let cancel = Cancel::default();
+        let index = self.index(&cancel)?;
+        let (ids, outcome) = Session::run(&self.store, &index, &cancel, |session| {
+            let write = |nodes: &Vec<Node>| session.put_tree(&TreeWriter::unchecked(nodes));
+            trees.iter().map(write).collect()
+        })?;
+        drop(index);
+        self.learn(outcome);
+        Ok(ids)
+    }
+
+    /// Writes a snapshot of a tree.
+    pub fn save_snapshot_for_test(&self, tree: Id) -> Result<Id, PortError> {
+        let mut raw = Map::new();
+        raw.insert("time".to_owned(), json!("2026-01-01T00:00:00Z"));
+        raw.insert("tree".to_owned(), json!(tree));
+        raw.insert("paths".to_owned(), json!(["/"]));
+        Ok(self.save_snapshot(raw)?.id)
+    }
+}
