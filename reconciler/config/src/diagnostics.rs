@@ -1,8 +1,9 @@
-//! Every diagnostic that this crate can give: one constructor each, all in one list, so that codes can
-//! be searched for, documented and counted. `docs/diagnostics.md` is made from [`CODES`].
+//! Every diagnostic that this crate can give: one constructor each, all in one list, so that codes
+//! can be searched for, documented and counted. `docs/diagnostics.md` is made from [`CODES`].
 
 use model::diagnostic::{Diagnostic, Origin, Severity};
 
+use crate::documents::Kind;
 use crate::spans::{DEPTH_MAX, Flaw, NODES_MAX, Spot};
 use crate::units::{self, DURATION_SHAPE, SIZE_SHAPE};
 
@@ -133,7 +134,8 @@ catalogue! {
     #["A plain key that some YAML tools read as a boolean and others as text."]
     "yaml-boolean-key" Error yaml_boolean_key(word: &str)
     => format!("the key `{word}` is a boolean to some YAML tools and text to others"),
-       format!("no field has this name; put it in quotes where the name is yours, as in `\"{word}\"`");
+       format!("no field has this name; put it in quotes where the name is yours, as in \
+           `\"{word}\"`");
 
     #["A YAML merge key (`<<`)."]
     "yaml-merge-key" Error yaml_merge_key()
@@ -168,7 +170,8 @@ catalogue! {
     #["A YAML document that is not for Mainstay."]
     "document-foreign" Error document_foreign()
     => "this document is not for Mainstay: it has no `apiVersion: mainstay.dev/v1`",
-       "add apiVersion and kind, or move files of other tools into a folder whose name begins with `.`";
+       "add apiVersion and kind, or move files of other tools into a folder whose name \
+           begins with `.`";
 
     #["An `apiVersion` of Mainstay that this version does not know."]
     "api-version-unknown" Error api_version_unknown(version: &str)
@@ -183,7 +186,7 @@ catalogue! {
     #["A `kind` that does not exist."]
     "kind-unknown" Error kind_unknown(kind: &str, near: Option<&str>)
     => format!("there is no kind `{kind}`"),
-       did_you_mean(near, &crate::documents::Kind::ALL.iter().map(|k| k.as_str()).collect::<Vec<_>>());
+       did_you_mean(near, &Kind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>());
 
     #["A `kind` that exists in the design and that this version does not act on."]
     "kind-not-yet" Error kind_not_yet(kind: &str)
@@ -221,7 +224,9 @@ catalogue! {
        did_you_mean(nearest(text, options.iter().copied()), options);
 
     #["A number outside its limits."]
-    "number-out-of-range" Error number_out_of_range(path: &str, value: &str, least: Option<&str>, most: Option<&str>)
+    "number-out-of-range" Error number_out_of_range(
+        path: &str, value: &str, least: Option<&str>, most: Option<&str>
+    )
     => format!("`{path}` cannot be {value}"),
        match (least, most) {
            (Some(least), Some(most)) => format!("write a number from {least} to {most}"),
@@ -233,7 +238,8 @@ catalogue! {
     #["A secret is written where only a reference to one may be."]
     "secret-in-clear" Error secret_in_clear(path: &str)
     => format!("`{path}` holds a secret in clear"),
-       "write `{secret: NAME}`, put the value where secrets are kept, and change it: whoever can read this repository has read it";
+       "write `{secret: NAME}`, put the value where secrets are kept, and change it: whoever \
+           can read this repository has read it";
 
     #["A secret's name is malformed."]
     "secret-name" Error secret_name(name: &str)
@@ -244,9 +250,11 @@ catalogue! {
     "name-invalid" Error name_invalid(name: &str)
     => format!("`{name}` is not a name"),
        if name.len() > model::id::NAME_BYTES_MAX {
-           format!("it has {} characters; at most {} are possible", name.chars().count(), model::id::NAME_BYTES_MAX)
+           format!("it has {} characters; at most {} are \
+               possible", name.chars().count(), model::id::NAME_BYTES_MAX)
        } else {
-           "use 1 to 63 of a-z, 0-9, `-` and `.`, beginning and ending with a letter or digit".to_owned()
+           "use 1 to 63 of a-z, 0-9, `-` and `.`, beginning and ending with a letter or \
+               digit".to_owned()
        };
 
     #["Two documents of one kind, or two resources of one application, have the same name."]
@@ -320,7 +328,8 @@ catalogue! {
     #["`@every` is too short or too long."]
     "interval-out-of-range" Error interval_out_of_range(text: &str, least: u64, most: u64)
     => format!("`{text}` is outside the possible intervals"),
-       format!("write an interval from {} to {}", units::duration_words(least), units::duration_words(most));
+       format!("write an interval from {} to \
+           {}", units::duration_words(least), units::duration_words(most));
 
     #["A selector says nothing."]
     "selector-empty" Error selector_empty()
@@ -357,7 +366,8 @@ catalogue! {
     #["A repository's folder and a protected folder contain each other."]
     "storage-overlaps" Error storage_overlaps(path: &str, resource: &str)
     => format!("the repository's folder `{path}` and resource `{resource}` contain each other"),
-       "move the repository elsewhere, or exclude its folder from the resource: a backup must not back itself up, and what destroys the one must not destroy the other";
+       "move the repository elsewhere, or exclude its folder from the resource: a backup \
+           must not back itself up, and what destroys the one must not destroy the other";
 
     #["A repository id is malformed."]
     "repository-id-malformed" Error repository_id_malformed(text: &str)
@@ -426,8 +436,10 @@ catalogue! {
 
     #["Two Backups of one resource into one repository with different retention."]
     "retention-conflict" Error retention_conflict(resource: &str, repository: &str, other: &str)
-    => format!("`{resource}` is kept by other rules in Repository `{repository}` by Backup `{other}`"),
-       "give both the same retention, or use different repositories: the shorter would remove what the longer keeps";
+    => format!("`{resource}` is kept by other rules in Repository `{repository}` by Backup \
+        `{other}`"),
+       "give both the same retention, or use different repositories: the shorter would \
+           remove what the longer keeps";
 
     #["No schedule can meet the RPO."]
     "rpo-unreachable" Warning rpo_unreachable(address: &str, rpo_s: u64, gap_s: u64)
@@ -453,7 +465,10 @@ catalogue! {
     #["A parameter that must be given is not."]
     "parameter-missing" Error parameter_missing(template: &str, key: &str, about: &str)
     => format!("type `{template}` needs the parameter `{key}`"),
-       if about.is_empty() { format!("add it under `with`") } else { format!("add it under `with`: {about}") };
+       match about {
+           "" => "add it under `with`".to_owned(),
+           about => format!("add it under `with`: {about}"),
+       };
 
     #["A parameter's value does not fit its type."]
     "parameter-invalid" Error parameter_invalid(key: &str, expected: &str)
@@ -482,7 +497,8 @@ catalogue! {
 
     #["A secret would become an argument, which every user of the machine can read."]
     "secret-in-argument" Error secret_in_argument(name: &str)
-    => format!("the secret parameter `{name}` would be an argument, which every user of the machine can read"),
+    => format!("the secret parameter `{name}` would be an argument, which every user of the \
+        machine can read"),
        "put it into `env` or `input`";
 
     #["A shell command is built from parameters."]
@@ -500,7 +516,8 @@ catalogue! {
     => "the template has both `tree` and `streams`",
        "keep one of them; make two types of it if both are needed";
 
-    #["A template with streams cannot bring them back, or with a tree names steps it does not need."]
+    #["A template with streams cannot bring them back, or with a tree names steps it does \
+        not need."]
     "template-recovery" Error template_recovery(why: &str)
     => format!("the template {why}"),
        "a backup that cannot be brought back is none";
@@ -531,16 +548,15 @@ pub fn nearest<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<&
 /// Longest word for which a nearest name is looked for: twice a name's length.
 const NEAR_BYTES_MAX: usize = 128;
 
-/// Returns how many insertions, removals, replacements and swaps of neighbours lie between two words.
+/// Returns how many insertions, removals, replacements and swaps of neighbours lie between two
+/// words.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
     for (i, row) in rows.iter_mut().enumerate() {
         row[0] = i;
     }
-    for j in 0..=b.len() {
-        rows[0][j] = j;
-    }
+    rows[0] = (0..=b.len()).collect();
     for i in 1..=a.len() {
         for j in 1..=b.len() {
             let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);

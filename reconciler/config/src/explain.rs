@@ -1,5 +1,5 @@
-//! Says in words where a document leaves its JSON Schema: what is there, what was expected, and what
-//! was probably meant. Called by `source` for documents that are not valid.
+//! Says in words where a document leaves its JSON Schema: what is there, what was expected, and
+//! what was probably meant. Called by `source` for documents that are not valid.
 
 use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind as Cause;
@@ -133,7 +133,7 @@ impl Context<'_> {
     fn description(&self, rule: &Value) -> String {
         let own = rule.get("description").and_then(Value::as_str);
         let resolved = || self.resolve(rule).get("description").and_then(Value::as_str);
-        own.or_else(resolved).unwrap_or_default().replace('\n', " ")
+        own.or_else(resolved).unwrap_or_default().to_owned()
     }
 
     fn wrong_type(&self, pointer: &str, rule: &Value, value: &Value, found: &mut Vec<Diagnostic>) {

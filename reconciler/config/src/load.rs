@@ -16,8 +16,8 @@ pub const DIAGNOSTICS_MAX: usize = 10_000;
 /// What a commit says.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The desired state; `None` when a diagnostic is an error, because what is only partly understood
-    /// must not be acted on.
+    /// The desired state; `None` when a diagnostic is an error, because what is only partly
+    /// understood must not be acted on.
     pub desired: Option<Desired>,
     /// What is wrong, by file, line and column.
     pub diagnostics: Vec<Diagnostic>,
@@ -32,18 +32,19 @@ pub struct DocumentSummary {
     pub kind: Kind,
     /// Its name.
     pub name: String,
-    /// Where its name is written; files of documents that come with the program begin with `builtin:`.
+    /// Where its name is written; files of documents that come with the program begin with
+    /// `builtin:`.
     pub origin: Origin,
     /// It comes with the program.
     pub builtin: bool,
-    /// For a document that comes with the program: the config repository has one of the same kind and
-    /// name, which is used instead. For one of the config repository: it takes the place of one that
-    /// comes with the program.
+    /// For a document that comes with the program: the config repository has one of the same kind
+    /// and name, which is used instead. For one of the config repository: it takes the place of
+    /// one that comes with the program.
     pub overrides: bool,
 }
 
-/// Reads a commit: `tree` from path to bytes, and the documents that come with the program, which are
-/// there by name unless the tree has its own of that kind and name.
+/// Reads a commit: `tree` from path to bytes, and the documents that come with the program, which
+/// are there by name unless the tree has its own of that kind and name.
 ///
 /// Nothing outside the arguments is looked at, and the order of files does not matter.
 pub fn load(

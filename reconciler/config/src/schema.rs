@@ -58,7 +58,8 @@ fn make(kind: Kind) -> Value {
         "additionalProperties": false,
         "required": required,
         "properties": {
-            "apiVersion": { "const": API_VERSION, "description": "The version of the document's shape." },
+            "apiVersion": { "const": API_VERSION, "description": "The version of the \
+                document's shape." },
             "kind": { "const": kind.as_str(), "description": "What the document is." },
             "metadata": metadata,
             "spec": spec,
@@ -70,10 +71,14 @@ fn make(kind: Kind) -> Value {
 }
 
 /// Takes out what the generator says beyond the documents' rules: `null` (an empty value is a slip,
-/// not a choice), number formats, and defaults that are only the absence of everything.
+/// not a choice), number formats, line breaks, and defaults that are only the absence of everything.
 fn tidy(schema: &mut Value) {
     let Value::Object(map) = schema else { return };
     map.remove("format");
+    // Where a comment breaks its lines says nothing to a reader of the schema.
+    if let Some(Value::String(text)) = map.get_mut("description") {
+        *text = text.replace('\n', " ");
+    }
     if map.get("default").is_some_and(|default| !default.is_boolean() && !default.is_string()) {
         map.remove("default");
     }

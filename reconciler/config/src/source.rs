@@ -1,5 +1,5 @@
-//! Cuts files into documents and reads each one's head. Called by `load`; after it, every document has
-//! a kind, a name, a tree of spans and, where its structure holds, a typed `spec`.
+//! Cuts files into documents and reads each one's head. Called by `load`; after it, every document
+//! has a kind, a name, a tree of spans and, where its structure holds, a typed `spec`.
 
 use std::collections::BTreeMap;
 
@@ -72,14 +72,53 @@ pub struct Sources {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// Threads that read files. A number, not the machine's count of cores, because that would have to
+/// be asked from the environment; the result is the same with any.
+const READERS: usize = 4;
+
+/// Files below which one thread reads all: starting others would take longer.
+const FILES_ALONE: usize = 64;
+
+/// A file to read: the path as it is shown, its bytes, and whether it comes with the program.
+type File<'f> = (String, &'f [u8], bool);
+
 /// Reads the files of a config repository and those that come with the program.
 pub fn read(tree: &BTreeMap<String, Vec<u8>>, builtin: &BTreeMap<String, Vec<u8>>) -> Sources {
-    let mut sources = Sources::default();
-    for (path, bytes) in tree.iter().filter(|(path, _)| is_yaml(path)) {
-        read_file(path, bytes, false, &mut sources);
+    let own = tree.iter().map(|(path, bytes)| (path.clone(), bytes.as_slice(), false));
+    let builtin = builtin
+        .iter()
+        .map(|(path, bytes)| (format!("{}{path}", d::BUILTIN_PREFIX), bytes.as_slice(), true));
+    let files: Vec<File<'_>> = own.chain(builtin).filter(|(path, ..)| is_yaml(path)).collect();
+    if files.len() < FILES_ALONE {
+        return read_files(&files);
     }
-    for (path, bytes) in builtin.iter().filter(|(path, _)| is_yaml(path)) {
-        read_file(&format!("{}{path}", d::BUILTIN_PREFIX), bytes, true, &mut sources);
+    let parts = std::thread::scope(|scope| {
+        let readers: Vec<_> = files
+            .chunks(files.len().div_ceil(READERS))
+            .map(|part| scope.spawn(move || read_files(part)))
+            .collect();
+        let join = |reader: std::thread::ScopedJoinHandle<'_, Sources>| {
+            // A panic goes on in this thread, as it would have without the others.
+            reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        readers.into_iter().map(join).collect::<Vec<Sources>>()
+    });
+    let mut sources = Sources::default();
+    for part in parts {
+        sources.documents.extend(part.documents);
+        sources.diagnostics.extend(part.diagnostics);
+    }
+    if let Some(extra) = sources.documents.get(DOCUMENTS_MAX) {
+        sources.diagnostics.push(d::documents_too_many(extra.place(""), DOCUMENTS_MAX));
+        sources.documents.truncate(DOCUMENTS_MAX);
+    }
+    sources
+}
+
+fn read_files(files: &[File<'_>]) -> Sources {
+    let mut sources = Sources::default();
+    for (path, bytes, builtin) in files {
+        read_file(path, bytes, *builtin, &mut sources);
     }
     sources
 }
@@ -126,7 +165,8 @@ fn read_file(path: &str, bytes: &[u8], builtin: bool, sources: &mut Sources) {
     }
 }
 
-/// Returns whether a file speaks of our documents at all; what counts for files that other tools own.
+/// Returns whether a file speaks of our documents at all; what counts for files that other tools
+/// own.
 fn mentions_group(bytes: &[u8]) -> bool {
     let group = API_GROUP.as_bytes();
     bytes.windows(group.len()).any(|window| window == group)
@@ -282,7 +322,8 @@ fn body(
     document.digest = (kind == Kind::AgentTemplate).then(|| Digest::of("agent-template", &spec));
     match kind.read(spec) {
         Ok(spec) => document.spec = Some(spec),
-        // The schema comes from the same types, so this is a value that only one of them can refuse.
+        // The schema comes from the same types, so this is a value that only one of them can
+        // refuse.
         Err(error) => {
             found.push(d::document_shape(document.place_key("/spec"), &error.to_string()))
         }
@@ -290,8 +331,8 @@ fn body(
     document
 }
 
-/// Returns the names of resources in a `spec` that could not be read, so that references to them are
-/// not reported as well.
+/// Returns the names of resources in a `spec` that could not be read, so that references to them
+/// are not reported as well.
 fn resource_names(spec: &Value) -> Vec<String> {
     let resources = spec.get("resources").and_then(Value::as_array);
     let names = resources.into_iter().flatten().filter_map(|r| r.get("name")?.as_str());

@@ -1,6 +1,6 @@
-//! Where every key and value of a document is written: a tree beside the value, built from the events
-//! of a parser that has positions. Also the place where what YAML allows and Mainstay does not
-//! (duplicate keys, tags, merge keys, bombs) is found.
+//! Where every key and value of a document is written: a tree beside the value, built from the
+//! events of a parser that has positions. Also the place where what YAML allows and Mainstay does
+//! not (duplicate keys, tags, merge keys, bombs) is found.
 
 use std::collections::{HashMap, HashSet};
 
@@ -64,8 +64,8 @@ impl Node {
         }
     }
 
-    /// Returns the spot of what a JSON pointer names: the value, or the nearest thing around it that
-    /// exists. With `key`, the spot of its key where it has one.
+    /// Returns the spot of what a JSON pointer names: the value, or the nearest thing around it
+    /// that exists. With `key`, the spot of its key where it has one.
     pub fn find(&self, pointer: &str, key: bool) -> Spot {
         let mut node = self;
         let mut spot = self.spot;

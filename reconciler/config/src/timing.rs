@@ -1,5 +1,5 @@
-//! Schedules: reading the rule, the zones, and how far apart its instants can lie. Pure: the instants
-//! are counted from a fixed day, never from the present one.
+//! Schedules: reading the rule, the zones, and how far apart its instants can lie. Pure: the
+//! instants are counted from a fixed day, never from the present one.
 
 use std::str::FromStr;
 
@@ -20,8 +20,8 @@ pub const EVERY_S_MAX: u64 = 366 * 86_400;
 /// five-minute rules, and so their nights and week-ends.
 const GAP_INSTANTS_MAX: usize = 2_100;
 
-/// The day from which instants are counted: a Monday at the beginning of a month, three years before
-/// the next 29th of February and one before the last.
+/// The day from which instants are counted: a Monday at the beginning of a month, three years
+/// before the next 29th of February and one before the last.
 fn epoch() -> DateTime {
     date(2025, 9, 1).at(0, 0, 0, 0)
 }
@@ -79,8 +79,8 @@ pub fn cron(text: &str) -> Result<Cron, WhenError> {
     }
 }
 
-/// Returns the longest time between two instants of a rule in seconds, as far as they were looked at;
-/// `None` when it is never due by itself.
+/// Returns the longest time between two instants of a rule in seconds, as far as they were looked
+/// at; `None` when it is never due by itself.
 pub fn gap_s(when: &When) -> Option<u64> {
     let expression = match when {
         When::Never => return None,
@@ -100,7 +100,8 @@ pub fn gap_s(when: &When) -> Option<u64> {
     (gap > 0).then_some(gap)
 }
 
-/// Returns whether a text is the IANA name of a time zone, by the database that comes with the program.
+/// Returns whether a text is the IANA name of a time zone, by the database that comes with the
+/// program.
 pub fn is_time_zone(name: &str) -> bool {
     TimeZoneDatabase::bundled().get(name).is_ok()
 }

@@ -13,7 +13,8 @@ use support::{Tree, files, golden, load_tree, top};
 /// The design asks for this many at least.
 const FILES_MIN: usize = 60;
 
-/// Codes of trees larger than a repository should hold, and the one for what the other codes forgot.
+/// Codes of trees larger than a repository should hold, and the one for what the other codes
+/// forgot.
 const NOT_IN_CORPUS: [&str; 4] =
     ["documents-too-many", "document-too-large", "file-too-large", "document-shape"];
 

@@ -1,4 +1,5 @@
-//! Whatever the bytes are, reading them ends, says something or yields a state, and says the same again.
+//! Whatever the bytes are, reading them ends, says something or yields a state, and says the same
+//! again.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -58,8 +59,8 @@ proptest! {
             let index = at.index(bytes.len());
             match how {
                 0 => bytes[index] = byte,
-                1 => { bytes.remove(index); }
-                2 => bytes.insert(index, b"\n:{}[]&*!|>-\"' "[usize::from(byte) % 15]),
+                1 if bytes.len() > 1 => { bytes.remove(index); }
+                1 | 2 => bytes.insert(index, b"\n:{}[]&*!|>-\"' "[usize::from(byte) % 15]),
                 _ => bytes.truncate(index.max(1)),
             }
         }

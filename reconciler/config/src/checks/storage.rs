@@ -66,8 +66,9 @@ fn contains(outer: &str, inner: &str) -> bool {
     inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Returns whether a tree does not reach a repository's folder below it: by a pattern that names the
-/// folder or one above it in full, or because it stays on its file system and the folder is on another.
+/// Returns whether a tree does not reach a repository's folder below it: by a pattern that names
+/// the folder or one above it in full, or because it stays on its file system and the folder is on
+/// another.
 fn leaves_out(tree: &Tree, folder: &Folder<'_>) -> bool {
     let below = folder.path != tree.path;
     let named = |pattern: &String| pattern.starts_with('/') && contains(pattern, folder.path);

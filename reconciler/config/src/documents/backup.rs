@@ -23,10 +23,11 @@ text_or!(
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ScheduleSpec {
-    /// The rule: `@every 1h`, `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`, `@never`, or five
-    /// (or, with seconds, six) cron fields.
+    /// The rule: `@every 1h`, `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`, `@never`, or
+    /// five (or, with seconds, six) cron fields.
     pub when: String,
-    /// IANA name of the zone in which cron fields are read, such as `Europe/Amsterdam`; `UTC` if absent.
+    /// IANA name of the zone in which cron fields are read, such as `Europe/Amsterdam`; `UTC` if
+    /// absent.
     pub time_zone: Option<String>,
     /// Spread the work over this time, such as `10m`; the same resource always gets the same share.
     pub jitter: Option<String>,
@@ -136,7 +137,8 @@ pub struct HookSpec {
 pub struct VerifySpec {
     /// Read every new point back right after it was written; `true` if absent.
     pub after_backup: Option<bool>,
-    /// Prove a point again when its proof is older than this; `30d` if absent, `never` for not at all.
+    /// Prove a point again when its proof is older than this; `30d` if absent, `never` for not at
+    /// all.
     pub again_after: Option<String>,
 }
 
@@ -144,8 +146,8 @@ pub struct VerifySpec {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AnomalySpec {
-    /// When it fell by more than this many per cent in bytes or files against the point before; 50 if
-    /// absent, 100 for never.
+    /// When it fell by more than this many per cent in bytes or files against the point before; 50
+    /// if absent, 100 for never.
     #[schemars(range(min = 1, max = 100))]
     pub shrink_percent_max: Option<u8>,
 }

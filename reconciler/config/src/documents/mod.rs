@@ -1,6 +1,6 @@
 //! The shapes of the documents as they are written: one Rust type per kind, from which the JSON
-//! Schemas are made. Texts that need a second look (durations, names, cron) stay texts here; `lower`
-//! reads them, because only there the line is known.
+//! Schemas are made. Texts that need a second look (durations, names, cron) stay texts here;
+//! `lower` reads them, because only there the line is known.
 
 mod backup;
 mod common;
@@ -113,10 +113,12 @@ kinds! {
     Schedule(ScheduleSpec): "When something is due.",
     RetentionPolicy(RetentionPolicySpec): "Which snapshots are kept.",
     Backup(BackupSpec): "Which resources are backed up when, to where, and kept how.",
-    AgentTemplate(AgentTemplateSpec): "How one type of resource is probed, backed up and brought back.",
+    AgentTemplate(AgentTemplateSpec): "How one type of resource is probed, backed up and \
+        brought back.",
     Trigger(TriggerSpec): "A backup wanted now, once per token.",
     Recovery(RecoverySpec): "A restore wanted, once per token.",
-    RecoveryPolicy(RecoveryPolicySpec): "What is done when a resource is lost, rolled back, replaced or damaged.",
+    RecoveryPolicy(RecoveryPolicySpec): "What is done when a resource is lost, rolled back, \
+        replaced or damaged.",
     Guardrail(GuardrailSpec): "Limits on what may be done without a person.",
     Hold(HoldSpec): "A stop on a scope, with owner and reason.",
 }

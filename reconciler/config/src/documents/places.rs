@@ -1,4 +1,5 @@
-//! `Host`, `Repository` and `Application`: where things live, where their copies lie, what they are.
+//! `Host`, `Repository` and `Application`: where things live, where their copies lie, what they
+//! are.
 
 use std::collections::BTreeMap;
 
@@ -61,8 +62,8 @@ pub struct StorageSpec {
 pub struct LocalStorageSpec {
     /// Its absolute path.
     pub path: String,
-    /// The path must lie on a mounted file system other than the root's, so that an unmounted disk is
-    /// noticed instead of filled.
+    /// The path must lie on a mounted file system other than the root's, so that an unmounted disk
+    /// is noticed instead of filled.
     #[serde(default)]
     pub mount_point: bool,
 }

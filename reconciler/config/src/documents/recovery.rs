@@ -69,8 +69,8 @@ pub struct IntoSpec {
     pub with: BTreeMap<String, Value>,
 }
 
-/// Whether a recovery repeats. The words are those of Stash's `recoveryPolicy`; the small first letter
-/// is how every other word of the documents is written.
+/// Whether a recovery repeats. The words are those of Stash's `recoveryPolicy`; the small first
+/// letter is how every other word of the documents is written.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub enum RepeatSpec {
     /// Once per token.
@@ -166,8 +166,8 @@ pub struct GuardrailSpec {
     /// How many re-creations and restores of what is gone.
     #[serde(default)]
     pub recreate: BudgetSpec,
-    /// When more than this many per cent of the resources (and at least three) are lost at once, only
-    /// observe; 50 if absent.
+    /// When more than this many per cent of the resources (and at least three) are lost at once,
+    /// only observe; 50 if absent.
     #[schemars(range(min = 1, max = 100))]
     pub mass_loss_percent: Option<u8>,
 }

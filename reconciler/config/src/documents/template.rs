@@ -109,7 +109,8 @@ pub struct TreeSpec {
     #[serde(default)]
     #[schemars(schema_with = "boolean_or_template")]
     pub exclude_caches: Option<Value>,
-    /// Leave out folders that contain a file of one of these names: a list, or a template that gives one.
+    /// Leave out folders that contain a file of one of these names: a list, or a template that
+    /// gives one.
     #[serde(default)]
     #[schemars(schema_with = "list_or_template")]
     pub exclude_if_present: Option<Value>,
@@ -161,9 +162,11 @@ pub enum ArgSpec {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConditionalArgs {
-    /// An expression, such as `port` or `format == "plain"`: the arguments are given when it is true.
+    /// An expression, such as `port` or `format == "plain"`: the arguments are given when it is
+    /// true.
     pub when: Option<String>,
-    /// An expression that gives a list: the arguments are given for each of its items, as `{{ item }}`.
+    /// An expression that gives a list: the arguments are given for each of its items, as `{{ item
+    /// }}`.
     pub each: Option<String>,
     /// The arguments.
     #[schemars(length(min = 1))]

@@ -19,8 +19,8 @@ use crate::timing::{self, WhenError};
 /// The schedule of a Backup that has none.
 const SCHEDULE_DEFAULT: &str = "@daily";
 
-/// Points are proven again after thirty days unless said otherwise: often enough to notice a rotting
-/// disk while older copies still exist.
+/// Points are proven again after thirty days unless said otherwise: often enough to notice a
+/// rotting disk while older copies still exist.
 const PROVE_AGAIN_S: u64 = 30 * 86_400;
 
 /// A point is suspicious when it lost more than half, unless said otherwise.
@@ -30,7 +30,8 @@ const SHRINK_PERCENT: u8 = 50;
 const TIME_ZONE_DEFAULT: &str = "UTC";
 
 impl<'d> Lowering<'d> {
-    /// Reads a `Schedule` or `RetentionPolicy` for what is wrong with it, also when nothing uses it.
+    /// Reads a `Schedule` or `RetentionPolicy` for what is wrong with it, also when nothing uses
+    /// it.
     pub(super) fn policy_document(&mut self, number: usize) {
         let document = &self.documents[number];
         match &document.spec {

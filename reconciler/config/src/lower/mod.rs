@@ -223,8 +223,8 @@ impl<'d> Lowering<'d> {
         Some(name)
     }
 
-    /// Returns the document of a kind that a text names, or says that there is none. A document that
-    /// could not be read is silently `None`.
+    /// Returns the document of a kind that a text names, or says that there is none. A document
+    /// that could not be read is silently `None`.
     fn document(&mut self, kind: Kind, name: &str, at: Place) -> Option<&'d Document> {
         if let Some(&number) = self.index.get(&(kind, name)) {
             return Some(&self.documents[number]);

@@ -1,5 +1,5 @@
-//! Reads the texts of documents that mean more than text: paths, names, durations, instants. Each says
-//! what is wrong at the place that it is given.
+//! Reads the texts of documents that mean more than text: paths, names, durations, instants. Each
+//! says what is wrong at the place that it is given.
 
 use jiff::Timestamp;
 use model::diagnostic::Diagnostic;

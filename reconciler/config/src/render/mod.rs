@@ -1,4 +1,5 @@
-//! Prints diagnostics: for people, and in the formats that machines read. All pure; the caller writes.
+//! Prints diagnostics: for people, and in the formats that machines read. All pure; the caller
+//! writes.
 
 mod machine;
 mod text;

@@ -1,5 +1,5 @@
-//! What can be said of a template without a resource: that its texts compile, name only what exists,
-//! keep secrets out of arguments, and that its parts fit together.
+//! What can be said of a template without a resource: that its texts compile, name only what
+//! exists, keep secrets out of arguments, and that its parts fit together.
 
 use std::collections::HashSet;
 
@@ -256,8 +256,8 @@ fn check_arguments(
     }
 }
 
-/// Returns the index of the text that a shell would read, if parameters become part of it. The shell
-/// need not come first: `sudo` and `env` begin commands too.
+/// Returns the index of the text that a shell would read, if parameters become part of it. The
+/// shell need not come first: `sudo` and `env` begin commands too.
 fn shell_text(run: &[ArgSpec]) -> Option<usize> {
     let text = |index: usize| match run.get(index) {
         Some(ArgSpec::Text(text)) => Some(text.as_str()),

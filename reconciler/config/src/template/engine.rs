@@ -1,8 +1,9 @@
 //! Renders texts with minijinja and splits the result into pieces. Called by `template::render`.
 //!
 //! What only execution knows (holes) and what must not be seen (secrets) is rendered as a marker in
-//! private-use characters, which are refused in parameters; after rendering the text is split at the
-//! markers. So a template can put a hole or a secret anywhere in a text, and its value is never here.
+//! private-use characters, which are refused in parameters; after rendering the text is split at
+//! the markers. So a template can put a hole or a secret anywhere in a text, and its value is
+//! never here.
 
 use std::collections::BTreeMap;
 use std::fmt;
