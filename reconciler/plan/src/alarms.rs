@@ -1,5 +1,5 @@
-//! Alarms: signs that git, our own memory, the clock or our sight went back or away. Each holds some
-//! steps until a person accepts it. Called by the planner, the gates and `status`. Semantics:
+//! Alarms: signs that git, our own memory, the clock or our sight went back or away. Each holds
+//! some steps until a person accepts it. Called by the planner, the gates and `status`. Semantics:
 //! `docs/semantics.md`, "Alarms".
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -153,8 +153,8 @@ fn memory(view: &View<'_>) -> Option<Alarm> {
         kind: Kind::Memory,
         accept: format!("epoch:{foreign}"),
         detail: format!(
-            "our state carries epoch {}, and repositories hold epoch {foreign}: the state went back, \
-             or another writer uses them",
+            "our state carries epoch {}, and repositories hold epoch {foreign}: the state went \
+             back, or another writer uses them",
             memory.epoch_before
         ),
     })

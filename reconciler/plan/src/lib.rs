@@ -1,9 +1,9 @@
 //! The pure planner: graph, slots, retention, comparison, plan, checks, and reasons for everything.
 //!
-//! In reading order: `slots` says when work is due, `retention` what stays, `graph` what comes before
-//! what, `condition` how a resource compares with where it should be, `planner` what is done about
-//! all of it, `gates` what each step waits for, `precondition` what is looked at again at the write,
-//! `check` which promise a plan would break; `status`, `explain` and `render` tell people.
+//! In reading order: `slots` says when work is due, `retention` what stays, `graph` what comes
+//! before what, `condition` how a resource compares with where it should be, `planner` what is done
+//! about all of it, `gates` what each step waits for, `precondition` what is looked at again at the
+//! write, `check` which promise a plan would break; `status`, `explain` and `render` tell people.
 //!
 //! Must not contain: async, I/O, clocks, iteration in hash order.
 

@@ -1,6 +1,6 @@
-//! One function per promise of the design, run on every plan; a plan that breaks one is not applied.
-//! They read the plan and its inputs, not the planner's reasoning, so that a mistake there shows
-//! here.
+//! One function per promise of the design, run on every plan; a plan that breaks one is not
+//! applied. They read the plan and its inputs, not the planner's reasoning, so that a mistake there
+//! shows here.
 
 #[cfg(test)]
 mod tests;
@@ -80,8 +80,8 @@ struct Case<'a> {
     plan: &'a Plan,
 }
 
-/// Returns every promise that a plan breaks, sorted. `desired` and `observed` are those for which it
-/// was made.
+/// Returns every promise that a plan breaks, sorted. `desired` and `observed` are those for which
+/// it was made.
 pub fn check(desired: &Desired, observed: &Observed, plan: &Plan) -> Vec<Violation> {
     let case = Case { view: View::new(desired, observed, plan.at), plan };
     let checks: [(Promise, Check); 10] = [
@@ -321,11 +321,12 @@ fn success_means_restorable(case: &Case<'_>) -> Found {
                 if !point.is_some_and(|p| named || case.view.is_good(p)) {
                     found.push(by(step, "the point is not complete and trusted"));
                 }
-                let verified = case.plan.steps.iter().any(|other| {
-                    step.needs.contains(&other.id)
-                        && matches!(&other.action, Action::Verify { snapshot: SnapshotRef::Id(id), .. }
-                            if id == snapshot)
-                });
+                let reads = |action: &Action| {
+                    matches!(action, Action::Verify { snapshot: SnapshotRef::Id(id), .. }
+                        if id == snapshot)
+                };
+                let mut others = case.plan.steps.iter();
+                let verified = others.any(|o| step.needs.contains(&o.id) && reads(&o.action));
                 if !case.view.is_proven(snapshot) && !verified {
                     found.push(by(step, "the point is neither proven nor verified first"));
                 }

@@ -17,8 +17,9 @@ pub(super) struct Chosen<'a> {
     pub(super) reason: String,
 }
 
-/// The newest proven point that `accepts` lets pass; while none is proven, the newest complete one, which is then verified
-/// first. A point whose verification failed lately steps back behind the others.
+/// The newest proven point that `accepts` lets pass; while none is proven, the newest complete one,
+/// which is then verified first. A point whose verification failed lately steps back behind the
+/// others.
 pub(super) fn newest<'a>(
     draft: &Draft<'_, 'a>,
     address: &Address,

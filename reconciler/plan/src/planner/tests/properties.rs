@@ -144,7 +144,7 @@ fn proven_after(world: &World, plan: &Plan, steps: usize) -> BTreeMap<(String, S
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(160))]
 
     /// Every promise holds for every plan, and equal inputs give equal bytes.
     #[test]
