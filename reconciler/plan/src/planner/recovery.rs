@@ -415,7 +415,12 @@ fn by_policy(
 ) {
     let view = draft.view;
     let id = ids::restore(address, None);
-    let Some(chosen) = selection::newest(draft, address, |_| true) else {
+    // What went back must not go further back: only points ahead of what is there help.
+    let ahead = |point: &PointRef<'_>| match condition {
+        Condition::RolledBack { to: Some(to), .. } => point.taken_at() > *to,
+        _ => true,
+    };
+    let Some(chosen) = selection::newest(draft, address, ahead) else {
         let (code, reason) = selection::no_point(draft, address, None);
         draft.defer(id, code, reason);
         return;

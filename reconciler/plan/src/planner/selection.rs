@@ -28,8 +28,11 @@ pub(super) fn newest<'a>(
     let view = draft.view;
     if let Some(point) = view.best(address, |p| accepts(p) && view.is_proven(p.id())) {
         let newer = view.best(address, |p| accepts(p) && p.taken_at() > point.taken_at());
-        let mut reason =
-            format!("the newest proven point is {} of {}", point.id().short(), point.taken_at());
+        let mut reason = format!(
+            "the newest proven point that fits is {} of {}",
+            point.id().short(),
+            point.taken_at()
+        );
         if let Some(newer) = newer {
             reason.push_str(&format!(
                 "; {} of {} is newer and not proven",
@@ -47,7 +50,7 @@ pub(super) fn newest<'a>(
         .best(address, |p| accepts(p) && !failed(p))
         .or_else(|| view.best(address, |p| accepts(p)))?;
     let reason = format!(
-        "no point is proven, so the newest complete one, {} of {}, is verified first",
+        "no point that fits is proven, so the newest complete one, {} of {}, is verified first",
         point.id().short(),
         point.taken_at()
     );
