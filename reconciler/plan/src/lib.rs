@@ -3,7 +3,8 @@
 //! In reading order: `slots` says when work is due, `retention` what stays, `graph` what comes
 //! before what, `condition` how a resource compares with where it should be, `planner` what is done
 //! about all of it, `gates` what each step waits for, `precondition` what is looked at again at the
-//! write, `check` which promise a plan would break; `status`, `explain` and `render` tell people.
+//! write, `check` which promise a plan would break; `status`, `explain` and `render` tell people,
+//! `simulate` what a retention policy promises.
 //!
 //! Must not contain: async, I/O, clocks, iteration in hash order.
 
@@ -18,6 +19,7 @@ mod planner;
 mod precondition;
 pub mod render;
 pub mod retention;
+pub mod simulate;
 pub mod slots;
 pub mod status;
 #[cfg(test)]
