@@ -4,7 +4,7 @@
 //! before what, `condition` how a resource compares with where it should be, `planner` what is done
 //! about all of it, `gates` what each step waits for, `precondition` what is looked at again at the
 //! write, `check` which promise a plan would break; `status`, `explain` and `render` tell people,
-//! `simulate` what a retention policy promises.
+//! `simulate` what a retention policy promises, `whatif` what a loss would leave.
 //!
 //! Must not contain: async, I/O, clocks, iteration in hash order.
 
@@ -25,6 +25,7 @@ pub mod status;
 #[cfg(test)]
 mod testing;
 mod view;
+pub mod whatif;
 
 pub use check::check;
 pub use explain::explain;
