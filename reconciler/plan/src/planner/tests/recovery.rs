@@ -182,12 +182,14 @@ fn an_unproven_point_is_verified_before_it_is_brought_back() {
 }
 
 #[test]
-fn suspicious_and_incomplete_points_are_not_brought_back_by_themselves() {
+fn suspicious_incomplete_and_future_points_are_not_brought_back_by_themselves() {
     let world = answered()
         .point("local", "a3", "shop/files", ago(0), |r| r.suspicious = Some("shrank".to_owned()))
         .point("local", "a4", "shop/files", ago(0), |r| r.complete = false)
+        .point("local", "a5", "shop/files", at("2031-01-01T00:00:00Z"), |_| {})
         .proven("a3")
         .proven("a4")
+        .proven("a5")
         .absent("shop/files");
     let plan = world.plan();
     let Action::Restore { snapshot: point, .. } = &plan.steps[0].action else { panic!() };
