@@ -1,5 +1,5 @@
-//! Alarms: signs that git, our own memory, the clock or our sight went back or away. Each holds some
-//! steps until a person accepts it. Called by the planner, the gates and `status`. Semantics:
+//! Alarms: signs that git, our own memory, the clock or our sight went back or away. Each holds
+//! some steps until a person accepts it. Called by the planner, the gates and `status`. Semantics:
 //! `docs/semantics.md`, "Alarms".
 
 use std::collections::{BTreeMap, BTreeSet};

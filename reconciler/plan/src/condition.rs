@@ -149,10 +149,11 @@ fn older_content(
 ) -> Option<(Timestamp, String)> {
     let digest = found.digest.as_ref()?;
     let newest = baseline.marker.digest.as_ref()?;
-    // Where numbers can be compared they say more: a source may return to an earlier content by
-    // itself while its counters go on.
-    let counted = baseline.marker.counters.keys().any(|name| found.counters.contains_key(name));
-    if digest == newest || counted {
+    // A source may return to an earlier content by itself; numbers that went on meanwhile say so.
+    // Numbers that stand still say nothing: some sources move them late, or not at all.
+    let went_on =
+        |(name, was): (&String, &u64)| found.counters.get(name).is_some_and(|is| is > was);
+    if digest == newest || baseline.marker.counters.iter().any(went_on) {
         return None;
     }
     let older = view

@@ -1,4 +1,5 @@
-//! Why: of a step, a point or a resource, in lines. Called by the `explain` command and the web page.
+//! Why: of a step, a point or a resource, in lines. Called by the `explain` command and the web
+//! page.
 
 use jiff::Timestamp;
 use model::desired::Desired;

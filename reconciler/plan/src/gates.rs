@@ -1,5 +1,5 @@
-//! What each step waits for. Called when planning, and again by the runtime before it begins a step.
-//! Gates hold steps back; they never hide them. Semantics: `docs/semantics.md`, "Gates".
+//! What each step waits for. Called when planning, and again by the runtime before it begins a
+//! step. Gates hold steps back; they never hide them. Semantics: `docs/semantics.md`, "Gates".
 
 use std::collections::{BTreeMap, BTreeSet};
 

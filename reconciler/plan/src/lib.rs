@@ -1,9 +1,10 @@
 //! The pure planner: graph, slots, retention, comparison, plan, checks, and reasons for everything.
 //!
-//! In reading order: `slots` says when work is due, `retention` what stays, `graph` what comes before
-//! what, `condition` how a resource compares with where it should be, `planner` what is done about
-//! all of it, `gates` what each step waits for, `precondition` what is looked at again at the write,
-//! `check` which promise a plan would break; `status`, `explain` and `render` tell people.
+//! In reading order: `slots` says when work is due, `retention` what stays, `graph` what comes
+//! before what, `condition` how a resource compares with where it should be, `planner` what is done
+//! about all of it, `gates` what each step waits for, `precondition` what is looked at again at the
+//! write, `check` which promise a plan would break; `status`, `explain` and `render` tell people,
+//! `simulate` what a retention policy promises, `whatif` what a loss would leave.
 //!
 //! Must not contain: async, I/O, clocks, iteration in hash order.
 
@@ -18,11 +19,13 @@ mod planner;
 mod precondition;
 pub mod render;
 pub mod retention;
+pub mod simulate;
 pub mod slots;
 pub mod status;
 #[cfg(test)]
 mod testing;
 mod view;
+pub mod whatif;
 
 pub use check::check;
 pub use explain::explain;

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod tests;
 
+use model::id::{Address, Name, RepositoryId};
 use model::observed::{Observation, Observed, RecoveryPhase, RepositoryObservation, is_proven};
 use model::plan::Precondition;
 use model::receipt::{EvidenceKind, Marker};
@@ -16,25 +17,7 @@ pub const ENTRIES: &str = "entries";
 pub fn precondition(precondition: &Precondition, observed: &Observed) -> Result<(), String> {
     match precondition {
         Precondition::RepositoryIs { repository, id } => {
-            match (observed.repositories.get(repository), id) {
-                (Some(RepositoryObservation::Known { id: found, .. }), Some(id)) if found == id => {
-                    Ok(())
-                }
-                (Some(RepositoryObservation::Known { id: found, .. }), Some(id)) => {
-                    Err(format!("repository {repository} is {}, not {}", found.short(), id.short()))
-                }
-                (Some(RepositoryObservation::Known { id: found, .. }), None) => {
-                    Err(format!("repository {repository} exists already as {}", found.short()))
-                }
-                (Some(RepositoryObservation::Absent { .. }), None) => Ok(()),
-                (Some(RepositoryObservation::Absent { detail }), Some(_)) => {
-                    Err(format!("repository {repository} is gone: {detail}"))
-                }
-                (Some(RepositoryObservation::Unknown { reason, detail }), _) => {
-                    Err(format!("repository {repository} could not be read: {reason}: {detail}"))
-                }
-                (None, _) => Err(format!("repository {repository} was not looked at")),
-            }
+            repository_is(repository, id.as_ref(), observed.repositories.get(repository))
         }
         Precondition::SnapshotsExist { repository, snapshots } => {
             let Some(RepositoryObservation::Known { snapshots: there, .. }) =
@@ -50,12 +33,12 @@ pub fn precondition(precondition: &Precondition, observed: &Observed) -> Result<
             }
         }
         Precondition::ProvenCopyStays { resource, snapshots } => {
+            let proven = |id| is_proven(observed.memory.evidence.get(id), EvidenceKind::Checked);
             let stays = snapshots.iter().any(|(repository, ids)| {
                 matches!(
                     observed.repositories.get(repository),
                     Some(RepositoryObservation::Known { snapshots: there, .. })
-                        if there.iter().any(|info| ids.contains(&info.id)
-                            && is_proven(observed.memory.evidence.get(&info.id), EvidenceKind::Checked))
+                        if there.iter().any(|info| ids.contains(&info.id) && proven(&info.id))
                 )
             });
             if stays { Ok(()) } else { Err(format!("no proven point of {resource} would stay")) }
@@ -93,7 +76,31 @@ pub fn precondition(precondition: &Precondition, observed: &Observed) -> Result<
     }
 }
 
-fn not_there(resource: &model::id::Address, observation: Option<&Observation>) -> String {
+fn repository_is(
+    repository: &Name,
+    id: Option<&RepositoryId>,
+    observation: Option<&RepositoryObservation>,
+) -> Result<(), String> {
+    match (observation, id) {
+        (Some(RepositoryObservation::Known { id: found, .. }), Some(id)) if found == id => Ok(()),
+        (Some(RepositoryObservation::Known { id: found, .. }), Some(id)) => {
+            Err(format!("repository {repository} is {}, not {}", found.short(), id.short()))
+        }
+        (Some(RepositoryObservation::Known { id: found, .. }), None) => {
+            Err(format!("repository {repository} exists already as {}", found.short()))
+        }
+        (Some(RepositoryObservation::Absent { .. }), None) => Ok(()),
+        (Some(RepositoryObservation::Absent { detail }), Some(_)) => {
+            Err(format!("repository {repository} is gone: {detail}"))
+        }
+        (Some(RepositoryObservation::Unknown { reason, detail }), _) => {
+            Err(format!("repository {repository} could not be read: {reason}: {detail}"))
+        }
+        (None, _) => Err(format!("repository {repository} was not looked at")),
+    }
+}
+
+fn not_there(resource: &Address, observation: Option<&Observation>) -> String {
     match observation {
         Some(Observation::Absent { detail, .. }) => format!("{resource} is not there: {detail}"),
         Some(Observation::Unknown { reason, detail }) => {
@@ -105,7 +112,7 @@ fn not_there(resource: &model::id::Address, observation: Option<&Observation>) -
 
 /// Compares what the expected marker carries; what it leaves out may have changed.
 fn unmoved(
-    resource: &model::id::Address,
+    resource: &Address,
     expected: Option<&Marker>,
     observation: Option<&Observation>,
 ) -> Result<(), String> {

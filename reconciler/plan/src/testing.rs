@@ -23,6 +23,11 @@ use model::receipt::{
 /// The instant of most tests.
 pub(crate) const NOW: &str = "2026-11-20T12:00:00Z";
 
+/// So many random cases; a failure prints its smallest input, which becomes a test of its own.
+pub(crate) fn cases(cases: u32) -> proptest::test_runner::Config {
+    proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }
+}
+
 pub(crate) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
@@ -160,8 +165,8 @@ impl World {
         Self { desired, observed, now: now() }
     }
 
-    /// `shop/files`, a directory with 10 entries, backed up each hour to `local`, which is ready and
-    /// empty.
+    /// `shop/files`, a directory with 10 entries, backed up each hour to `local`, which is ready
+    /// and empty.
     pub(crate) fn shop() -> Self {
         Self::new().repository("local").resource("shop/files").backup(
             "shop",

@@ -1,6 +1,6 @@
-//! One function per promise of the design, run on every plan; a plan that breaks one is not applied.
-//! They read the plan and its inputs, not the planner's reasoning, so that a mistake there shows
-//! here.
+//! One function per promise of the design, run on every plan; a plan that breaks one is not
+//! applied. They read the plan and its inputs, not the planner's reasoning, so that a mistake there
+//! shows here.
 
 #[cfg(test)]
 mod tests;
@@ -80,8 +80,8 @@ struct Case<'a> {
     plan: &'a Plan,
 }
 
-/// Returns every promise that a plan breaks, sorted. `desired` and `observed` are those for which it
-/// was made.
+/// Returns every promise that a plan breaks, sorted. `desired` and `observed` are those for which
+/// it was made.
 pub fn check(desired: &Desired, observed: &Observed, plan: &Plan) -> Vec<Violation> {
     let case = Case { view: View::new(desired, observed, plan.at), plan };
     let checks: [(Promise, Check); 10] = [
@@ -306,6 +306,20 @@ fn can_be_killed_anywhere(case: &Case<'_>) -> Found {
 /// What is brought back is proven or verified first, and complete unless a person named it; what is
 /// written is proven where the document says so.
 fn success_means_restorable(case: &Case<'_>) -> Found {
+    // What each verification reads: the point of a step, or a known one.
+    let mut new: BTreeSet<&StepId> = BTreeSet::new();
+    let mut known: BTreeMap<&StepId, &SnapshotId> = BTreeMap::new();
+    for step in &case.plan.steps {
+        match &step.action {
+            Action::Verify { snapshot: SnapshotRef::Of(of), .. } => {
+                new.insert(of);
+            }
+            Action::Verify { snapshot: SnapshotRef::Id(id), .. } => {
+                known.insert(&step.id, id);
+            }
+            _ => {}
+        }
+    }
     let mut found = Found::new();
     for step in &case.plan.steps {
         match &step.action {
@@ -321,11 +335,7 @@ fn success_means_restorable(case: &Case<'_>) -> Found {
                 if !point.is_some_and(|p| named || case.view.is_good(p)) {
                     found.push(by(step, "the point is not complete and trusted"));
                 }
-                let verified = case.plan.steps.iter().any(|other| {
-                    step.needs.contains(&other.id)
-                        && matches!(&other.action, Action::Verify { snapshot: SnapshotRef::Id(id), .. }
-                            if id == snapshot)
-                });
+                let verified = step.needs.iter().any(|need| known.get(need) == Some(&snapshot));
                 if !case.view.is_proven(snapshot) && !verified {
                     found.push(by(step, "the point is neither proven nor verified first"));
                 }
@@ -333,11 +343,7 @@ fn success_means_restorable(case: &Case<'_>) -> Found {
             Action::Backup { backup: Some(name), .. } => {
                 let wanted =
                     case.view.desired.backups.get(name).is_some_and(|b| b.verify.after_backup);
-                let verified = case.plan.steps.iter().any(|other| {
-                    matches!(&other.action, Action::Verify { snapshot: SnapshotRef::Of(of), .. }
-                        if *of == step.id)
-                });
-                if wanted && !verified {
+                if wanted && !new.contains(&step.id) {
                     found.push(by(step, "the new point is not proven"));
                 }
             }

@@ -6,6 +6,7 @@ mod expiry;
 pub(crate) mod ids;
 mod recovery;
 mod repositories;
+mod restore;
 mod selection;
 #[cfg(test)]
 mod tests;

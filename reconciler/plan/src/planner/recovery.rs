@@ -4,30 +4,18 @@ use std::collections::BTreeSet;
 
 use model::desired::{CommitThen, ConditionKind, Recovery, RecoveryPolicy, Repeat, Response};
 use model::digest::Digest;
-use model::id::{Address, Name, SnapshotId};
+use model::id::{Address, SnapshotId};
 use model::observed::{Observation, RecoveryPhase, RecoveryRecord};
-use model::plan::{Action, Class, Condition, Estimate, Over, Precondition, Step};
+use model::plan::{Action, Class, Condition, Estimate, Precondition, Step};
 use model::receipt::Marker;
 
+use super::restore::{Wanted, restore};
 use super::selection::{self, Chosen};
 use super::{Draft, ids};
 use crate::condition::awaiting;
 use crate::retention::span;
 use crate::slots::seconds;
 use crate::view::PointRef;
-
-/// A restore that shall be planned.
-struct Wanted<'w, 'a> {
-    recovery: Option<&'w Recovery>,
-    /// The name to carry when the document itself is gone.
-    recovery_name: Option<Name>,
-    address: &'w Address,
-    token: String,
-    chosen: Chosen<'a>,
-    reasons: Vec<String>,
-    /// It was cut short while it was put in place.
-    swapping: bool,
-}
 
 pub(super) fn plan(draft: &mut Draft<'_, '_>) {
     let order: Vec<&Address> = draft.graph.order().to_vec();
@@ -326,7 +314,8 @@ fn again(
     )))
 }
 
-/// Whether a resource is where a point says; identity is left out, because a restore binds a new one.
+/// Whether a resource is where a point says; identity is left out, because a restore binds a new
+/// one.
 fn is_at(found: &Marker, wanted: &Marker) -> bool {
     match (&found.digest, &wanted.digest) {
         (Some(found), Some(wanted)) => found == wanted,
@@ -426,7 +415,12 @@ fn by_policy(
 ) {
     let view = draft.view;
     let id = ids::restore(address, None);
-    let Some(chosen) = selection::newest(draft, address, |_| true) else {
+    // What went back must not go further back: only points ahead of what is there help.
+    let ahead = |point: &PointRef<'_>| match condition {
+        Condition::RolledBack { to: Some(to), .. } => point.taken_at() > *to,
+        _ => true,
+    };
+    let Some(chosen) = selection::newest(draft, address, ahead) else {
         let (code, reason) = selection::no_point(draft, address, None);
         draft.defer(id, code, reason);
         return;
@@ -511,7 +505,8 @@ fn blocked(draft: &Draft<'_, '_>, address: &Address) -> Option<String> {
         })
 }
 
-/// The token of a policy's own recovery. No clock of this pass is in it, so each pass finds the same.
+/// The token of a policy's own recovery. No clock of this pass is in it, so each pass finds the
+/// same.
 fn policy_token(
     draft: &Draft<'_, '_>,
     address: &Address,
@@ -559,111 +554,4 @@ fn adopt(
         waits: Vec::new(),
     };
     draft.add(step);
-}
-
-/// What lies in the place, how far putting something over it can do harm, and how it is known again.
-fn place(draft: &Draft<'_, '_>, wanted: &Wanted<'_, '_>) -> (Over, Class, Option<Precondition>) {
-    let address = wanted.address;
-    if wanted.recovery.is_some_and(|doc| doc.into.is_some()) {
-        return (Over::Nothing, Class::Mutating, None);
-    }
-    let unmoved = |marker| Precondition::ResourceUnmoved { resource: address.clone(), marker };
-    match draft.view.observed.resources.get(address) {
-        Some(Observation::Known { marker, damaged, entries, .. }) => {
-            let emptied = *entries == Some(0);
-            let (over, class) = if damaged.is_some() {
-                (Over::Remains, Class::Destructive)
-            } else if emptied {
-                (Over::Remains, Class::Mutating)
-            } else {
-                (Over::Live, Class::Destructive)
-            };
-            // A document was written for whatever is there; only its identity must not change.
-            let mut expected = if wanted.recovery.is_some() {
-                Marker { identity: marker.identity.clone(), ..Marker::default() }
-            } else {
-                Marker { counts: Default::default(), ..marker.clone() }
-            };
-            if emptied {
-                expected.counts.insert(crate::precondition::ENTRIES.to_owned(), 0);
-            }
-            (over, class, Some(unmoved(Some(expected))))
-        }
-        _ => (Over::Nothing, Class::Mutating, Some(unmoved(None))),
-    }
-}
-
-/// Adds the restore, after the verification and the restores that it needs.
-fn restore(draft: &mut Draft<'_, '_>, wanted: Wanted<'_, '_>) {
-    let view = draft.view;
-    let address = wanted.address;
-    let point = wanted.chosen.point;
-    let elsewhere = wanted.recovery.is_some_and(|doc| doc.into.is_some());
-    let id = ids::restore(address, wanted.recovery_name.as_ref());
-    let (over, class, unmoved) = place(draft, &wanted);
-    let mut preconditions = vec![
-        draft.repository_is(point.repository),
-        Precondition::SnapshotsExist {
-            repository: point.repository.clone(),
-            snapshots: vec![point.id().clone()],
-        },
-    ];
-    if !wanted.swapping {
-        preconditions.extend(unmoved);
-    }
-    if !elsewhere {
-        preconditions.push(Precondition::NoOtherRecovery {
-            resource: address.clone(),
-            token: Some(wanted.token.clone()),
-        });
-    }
-    let mut needs: Vec<_> = draft
-        .graph
-        .nearest(address, |a| draft.restores.contains_key(a))
-        .into_iter()
-        .filter_map(|a| draft.restores.get(a).cloned())
-        .collect();
-    if !wanted.chosen.proven && !wanted.swapping {
-        let reason = format!("{id} needs it, and it is not proven");
-        needs.push(draft.verify(address, point.repository, point.id(), reason));
-    }
-    needs.sort();
-    let loss = selection::loss(draft, address, &point);
-    let mut reasons = wanted.reasons;
-    reasons.push(wanted.chosen.reason);
-    if class == Class::Destructive && wanted.recovery_name.is_some() {
-        reasons.push("merged in git, the document is its own approval".to_owned());
-    }
-    draft.pin(point.id(), format!("{id} brings it back"));
-    if !elsewhere {
-        draft.restores.insert(address.clone(), id.clone());
-        draft.busy.entry(address.clone()).or_insert_with(|| format!("{id} is planned"));
-    }
-    if let Some(response) = wanted.recovery.map(|_| Response::Restore)
-        && !elsewhere
-        && view.desired.resources.contains_key(address)
-        && draft.condition(address).is_some_and(|c| kind(c).is_some())
-    {
-        draft.report.responses.insert(address.clone(), response);
-    }
-    draft.add(Step {
-        id,
-        action: Action::Restore {
-            recovery: wanted.recovery_name,
-            resource: address.clone(),
-            repository: point.repository.clone(),
-            snapshot: point.id().clone(),
-            token: wanted.token,
-            elsewhere,
-            paths: wanted.recovery.map(|doc| doc.paths.clone()).unwrap_or_default(),
-            over,
-        },
-        class,
-        reasons,
-        preconditions,
-        needs,
-        estimate: Estimate { bytes: point.receipt().map(|r| r.bytes), seconds: None },
-        loss: (!elsewhere).then_some(loss),
-        waits: Vec::new(),
-    });
 }

@@ -71,7 +71,10 @@ pub(super) fn reclaim(draft: &mut Draft<'_, '_>) {
         let expiries: Vec<_> = draft
             .steps
             .values()
-            .filter(|step| matches!(&step.action, Action::Expire { repository, .. } if repository == name))
+            .filter(|step| {
+                matches!(step.action, Action::Expire { .. })
+                    && step.action.repository() == Some(name)
+            })
             .map(|step| step.id.clone())
             .collect();
         let reason = if expiries.is_empty() {

@@ -17,8 +17,9 @@ pub(super) struct Chosen<'a> {
     pub(super) reason: String,
 }
 
-/// The newest proven point that `accepts` lets pass; while none is proven, the newest complete one, which is then verified
-/// first. A point whose verification failed lately steps back behind the others.
+/// The newest proven point that `accepts` lets pass; while none is proven, the newest complete one,
+/// which is then verified first. A point whose verification failed lately steps back behind the
+/// others.
 pub(super) fn newest<'a>(
     draft: &Draft<'_, 'a>,
     address: &Address,
@@ -27,8 +28,11 @@ pub(super) fn newest<'a>(
     let view = draft.view;
     if let Some(point) = view.best(address, |p| accepts(p) && view.is_proven(p.id())) {
         let newer = view.best(address, |p| accepts(p) && p.taken_at() > point.taken_at());
-        let mut reason =
-            format!("the newest proven point is {} of {}", point.id().short(), point.taken_at());
+        let mut reason = format!(
+            "the newest proven point that fits is {} of {}",
+            point.id().short(),
+            point.taken_at()
+        );
         if let Some(newer) = newer {
             reason.push_str(&format!(
                 "; {} of {} is newer and not proven",
@@ -46,7 +50,7 @@ pub(super) fn newest<'a>(
         .best(address, |p| accepts(p) && !failed(p))
         .or_else(|| view.best(address, |p| accepts(p)))?;
     let reason = format!(
-        "no point is proven, so the newest complete one, {} of {}, is verified first",
+        "no point that fits is proven, so the newest complete one, {} of {}, is verified first",
         point.id().short(),
         point.taken_at()
     );

@@ -34,7 +34,7 @@ fn markdown_begins_with_what_can_do_harm() {
     - **restore shop/db from b1000000 in local, over live data**
       - the resource is RolledBack from 2026-11-20T11:00:00Z to before every known point: counter lsn 9 → 5
       - policy back answers with a restore
-      - the newest proven point is b1000000 of 2026-11-20T11:00:00Z
+      - the newest proven point that fits is b1000000 of 2026-11-20T11:00:00Z
       - loses everything after 2026-11-20T11:00:00Z (1 h): counter lsn 5 → 9
       - waits for approval: mainstay approve 91baa38637e3
 
@@ -119,7 +119,7 @@ fn a_step_is_explained() {
       because
         the resource is RolledBack from 2026-11-20T11:00:00Z to before every known point: counter lsn 9 → 5
         policy back answers with a restore
-        the newest proven point is b1000000 of 2026-11-20T11:00:00Z
+        the newest proven point that fits is b1000000 of 2026-11-20T11:00:00Z
       loses
         everything after 2026-11-20T11:00:00Z (1 h)
         counter lsn 5 → 9
@@ -188,7 +188,7 @@ fn a_resource_is_explained() {
       next backup due
         2026-11-20T13:00:00Z
       planned
-        restore/shop/db: the resource is RolledBack from 2026-11-20T11:00:00Z to before every known point: counter lsn 9 → 5; policy back answers with a restore; the newest proven point is b1000000 of 2026-11-20T11:00:00Z
+        restore/shop/db: the resource is RolledBack from 2026-11-20T11:00:00Z to before every known point: counter lsn 9 → 5; policy back answers with a restore; the newest proven point that fits is b1000000 of 2026-11-20T11:00:00Z
     ");
     assert_snapshot!(explained(&World::protected().absent("shop/files"), "shop/files"), @r"
     shop/files

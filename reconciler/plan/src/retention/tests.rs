@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::{Candidate, Standing, Verdict, judge};
 use crate::slots::Calendar;
-use crate::testing::{at, every, keep_last, snapshot};
+use crate::testing::{at, cases, every, keep_last, snapshot};
 
 /// A point of a test, owned.
 #[derive(Clone, Debug)]
@@ -338,7 +338,7 @@ fn any_points() -> impl Strategy<Value = Vec<Given>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 768, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(768))]
 
     /// The rules keep exactly what the slow reference keeps.
     #[test]
@@ -365,10 +365,10 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(48))]
 
-    /// A point becomes removable at the announced instant when every backup succeeds until then, and
-    /// never before; one that was the oldest of all meanwhile may stay longer.
+    /// A point becomes removable at the announced instant when every backup succeeds until then,
+    /// and never before; one that was the oldest of all meanwhile may stay longer.
     #[test]
     fn the_announced_date_is_the_date(
         counts in prop::collection::vec(prop_oneof![Just(0u32), 0u32..4], 5),

@@ -1,10 +1,10 @@
-//! Cron rules on a time line with clock changes. Called by `slots` for schedules and windows, and by
-//! `config` to tell rules that never fire.
+//! Cron rules on a time line with clock changes. Called by `slots` for schedules and windows, and
+//! by `config` to tell rules that never fire.
 //!
-//! croner finds matches on the civil calendar; the clock changes are ours. croner's own rule skips a
-//! list such as `30 2,14 * * *` in the gap, because it takes only a single hour and minute for a
-//! fixed time. cronie, which is copied here, calls a time fixed when neither the minute nor the hour
-//! field begins with `*`.
+//! croner finds matches on the civil calendar; the clock changes are ours. croner's own rule skips
+//! a list such as `30 2,14 * * *` in the gap, because it takes only a single hour and minute for a
+//! fixed time. cronie, which is copied here, calls a time fixed when neither the minute nor the
+//! hour field begins with `*`.
 
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::cron::{CronRule, CronRuleError};
 use super::{Calendar, Dueness, MISSED_MAX, Opening, Slot, jitter_s, opening};
-use crate::testing::{address, at, every, name};
+use crate::testing::{address, at, cases, every, name};
 
 fn rule(expression: &str, zone: &str) -> CronRule {
     CronRule::new(expression, zone).unwrap()
@@ -179,8 +179,8 @@ fn whole_years_in_several_zones_agree_with_the_slow_reference() {
         ("*/30 *", &half, &every_hour, false),
         ("45 *", &[45], &every_hour, false),
     ];
-    // Berlin and New York change by an hour, Lord Howe by half of one, Cairo at midnight, Casablanca
-    // goes back for one month; Apia and Kolkata stay.
+    // Berlin and New York change by an hour, Lord Howe by half of one, Cairo at midnight,
+    // Casablanca goes back for one month; Apia and Kolkata stay.
     let zones = [
         ("Europe/Berlin", 2026),
         ("America/New_York", 2026),
@@ -215,7 +215,7 @@ fn whole_years_in_several_zones_agree_with_the_slow_reference() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(24))]
 
     /// Any fixed lists agree with the reference in the months of clock changes.
     #[test]

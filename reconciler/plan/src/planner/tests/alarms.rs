@@ -135,6 +135,13 @@ fn much_of_the_fleet_gone_at_once_means_that_we_are_blind() {
     };
     assert_eq!(fleet(4).steps(), held("mass-loss", true));
     assert_eq!(fleet(3).steps(), CALM, "3 of 8 are less than 40 per cent");
+    let small = |gone: usize| {
+        let names = ["x/a", "x/b", "x/c"];
+        let world = names.into_iter().fold(busy(), World::resource);
+        names.into_iter().take(gone).fold(world, World::unknown)
+    };
+    assert_eq!(small(3).steps(), held("mass-loss", true), "3 of 5");
+    assert_eq!(small(2).steps(), CALM, "two may fail by chance");
     let accepted = fleet(4);
     let plan = accepted.plan();
     let model::plan::Wait::Alarm { accept, .. } = plan.report.alarms[0].clone() else { panic!() };

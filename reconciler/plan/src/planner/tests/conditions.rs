@@ -81,6 +81,18 @@ fn content_that_returned_while_counters_went_on_is_healthy() {
 }
 
 #[test]
+fn counters_that_stand_still_do_not_hide_an_older_content() {
+    let mark = |text: &str| Marker { digest: Some(text.to_owned()), ..position(1) };
+    let world = World::shop()
+        .point("local", "a1", "shop/files", ago(6), |r| r.marker = mark("x"))
+        .point("local", "a2", "shop/files", ago(5), |r| r.marker = mark("y"))
+        .proven("a1")
+        .proven("a2")
+        .found("shop/files", mark("x"));
+    assert_eq!(word(world), "RolledBack");
+}
+
+#[test]
 fn absence_is_lost_only_where_something_was() {
     assert_eq!(word(database().absent("shop/files")), "Lost");
     assert_eq!(word(World::shop().absent("shop/files")), "NeverSeen");

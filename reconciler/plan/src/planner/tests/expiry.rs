@@ -199,4 +199,6 @@ fn a_hold_stops_its_scope() {
     }
     let ended = held(Scope::All).with(|w| w.observed.memory.holds[0].until = Some(ago(1)));
     assert_eq!(ended.steps()[0], "expire/shop/files/local");
+    let running = held(Scope::All).with(|w| w.observed.memory.holds[0].until = Some(ago(-1)));
+    assert_eq!(running.steps()[0], "expire/shop/files/local waits hold");
 }

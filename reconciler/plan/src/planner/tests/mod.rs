@@ -3,6 +3,7 @@
 mod alarms;
 mod backups;
 mod conditions;
+mod convergence;
 mod expiry;
 mod properties;
 mod recovery;

@@ -17,7 +17,7 @@ const REPOSITORIES: [&str; 2] = ["local", "offsite"];
 
 /// What a random world is made of; small numbers, so that things meet.
 #[derive(Clone, Debug)]
-struct Recipe {
+pub(super) struct Recipe {
     points: Vec<(usize, usize, i64, u64, bool, bool, bool)>,
     resources: Vec<(u8, u64)>,
     repositories: Vec<u8>,
@@ -28,7 +28,7 @@ struct Recipe {
     diverged: bool,
 }
 
-fn recipe() -> impl Strategy<Value = Recipe> {
+pub(super) fn recipe() -> impl Strategy<Value = Recipe> {
     let point = (
         0..NAMES.len(),
         0..REPOSITORIES.len(),
@@ -62,7 +62,7 @@ fn recipe() -> impl Strategy<Value = Recipe> {
         )
 }
 
-fn world(recipe: &Recipe) -> World {
+pub(super) fn world(recipe: &Recipe) -> World {
     let mut world = REPOSITORIES.into_iter().fold(World::new(), World::repository);
     world = NAMES.into_iter().fold(world, World::resource);
     world = world.backup("shop", &NAMES, &REPOSITORIES).keep("shop", keep_last(recipe.keep));
@@ -144,7 +144,7 @@ fn proven_after(world: &World, plan: &Plan, steps: usize) -> BTreeMap<(String, S
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(160))]
 
     /// Every promise holds for every plan, and equal inputs give equal bytes.
     #[test]

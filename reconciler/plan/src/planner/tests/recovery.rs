@@ -45,7 +45,7 @@ fn what_is_lost_comes_back_where_nothing_is() {
       ~ restore shop/files from a2000000 in local, where nothing is  [restore/shop/files]
           the resource is Lost: no such directory
           policy back answers with a restore
-          the newest proven point is a2000000 of 2026-11-20T11:00:00Z
+          the newest proven point that fits is a2000000 of 2026-11-20T11:00:00Z
           loses everything after 2026-11-20T11:00:00Z (1 h)
           about 1000 B
 
@@ -64,7 +64,7 @@ fn what_went_back_needs_a_yes_because_live_data_is_replaced() {
       ! restore shop/files from a2000000 in local, over live data  [restore/shop/files]
           the resource is RolledBack from 2026-11-20T11:00:00Z to 2026-11-20T09:00:00Z: counter lsn 140 → 110
           policy back answers with a restore
-          the newest proven point is a2000000 of 2026-11-20T11:00:00Z
+          the newest proven point that fits is a2000000 of 2026-11-20T11:00:00Z
           loses everything after 2026-11-20T11:00:00Z (1 h)
             counter lsn 110 → 140
           about 1000 B
@@ -77,6 +77,18 @@ fn what_went_back_needs_a_yes_because_live_data_is_replaced() {
         w.observed.memory.approvals.insert(digest);
     });
     assert_eq!(approved.steps(), ["restore/shop/files"]);
+}
+
+#[test]
+fn what_went_back_never_goes_further_back() {
+    let unproven = answered().found("shop/files", position(110)).with(|w| {
+        w.observed.memory.evidence.remove(&snapshot("a2"));
+    });
+    let plan = unproven.plan();
+    let restore = plan.steps.iter().find(|s| s.id.as_str() == "restore/shop/files").unwrap();
+    let Action::Restore { snapshot: point, .. } = &restore.action else { panic!() };
+    assert_eq!(*point, snapshot("a2"), "a1 is proven, and behind what is there");
+    assert_eq!(restore.needs[0].as_str(), "verify/shop/files/local/a20000000000");
 }
 
 #[test]
@@ -170,12 +182,14 @@ fn an_unproven_point_is_verified_before_it_is_brought_back() {
 }
 
 #[test]
-fn suspicious_and_incomplete_points_are_not_brought_back_by_themselves() {
+fn suspicious_incomplete_and_future_points_are_not_brought_back_by_themselves() {
     let world = answered()
         .point("local", "a3", "shop/files", ago(0), |r| r.suspicious = Some("shrank".to_owned()))
         .point("local", "a4", "shop/files", ago(0), |r| r.complete = false)
+        .point("local", "a5", "shop/files", at("2031-01-01T00:00:00Z"), |_| {})
         .proven("a3")
         .proven("a4")
+        .proven("a5")
         .absent("shop/files");
     let plan = world.plan();
     let Action::Restore { snapshot: point, .. } = &plan.steps[0].action else { panic!() };
@@ -323,7 +337,7 @@ fn a_document_is_its_own_approval_and_goes_before_the_policy() {
     steps
       ! restore shop/files from a1000000 in local, over live data  [restore/shop/files/back]
           recovery back asks for it under token t1
-          the newest proven point is a1000000 of 2026-11-20T09:00:00Z
+          the newest proven point that fits is a1000000 of 2026-11-20T09:00:00Z
           merged in git, the document is its own approval
           loses everything after 2026-11-20T09:00:00Z (3 h)
             counter lsn 110 → 100

@@ -1,0 +1,80 @@
+//! Tests of horizon and simulation.
+
+use model::desired::{Keep, Retention, Schedule, When};
+use proptest::prelude::*;
+
+use super::{Horizon, horizon, simulate};
+use crate::testing::{at, cases, every, keep_last};
+
+fn gfs() -> Retention {
+    Retention {
+        last: Keep::Unset,
+        daily: Keep::Count(7),
+        weekly: Keep::Count(4),
+        monthly: Keep::Count(12),
+        yearly: Keep::Forever,
+        ..keep_last(0)
+    }
+}
+
+fn nightly() -> Schedule {
+    Schedule { when: When::Cron { expression: "0 1 * * *".to_owned() }, ..every(0) }
+}
+
+#[test]
+fn grandfather_father_son_over_three_years() {
+    let run = simulate(&gfs(), &nightly(), at("2023-01-01T00:00:00Z"), at("2026-01-01T12:00:00Z"));
+    assert_eq!(run.slots, 1097);
+    let settled = &run.frames[400..];
+    let counts = settled.iter().map(|f| f.points);
+    assert_eq!((counts.clone().min(), counts.max()), (Some(20), Some(24)));
+    assert_eq!(run.horizon, Horizon::Forever);
+    assert_eq!(run.left[0], at("2023-01-01T01:00:00Z"));
+}
+
+#[test]
+fn the_horizon_in_words() {
+    let start = at("2026-01-01T00:00:00Z");
+    let day = 86_400;
+    let of = |policy: Retention| horizon(&policy, &every(3600), start);
+    assert_eq!(of(keep_last(25)), Horizon::Seconds(day));
+    assert_eq!(
+        of(Retention { within_s: Some(2 * day), ..keep_last(0) }),
+        Horizon::Seconds(2 * day - 3600)
+    );
+    let weekly = Retention { weekly: Keep::Count(4), ..keep_last(0) };
+    assert_eq!(of(weekly), Horizon::Seconds(2 * (7 * day - 3600)));
+    let none = Retention { last: Keep::Unset, ..keep_last(0) };
+    assert_eq!(of(none), Horizon::Forever, "a policy without a rule keeps everything");
+}
+
+proptest! {
+    #![proptest_config(cases(24))]
+
+    /// Once a series is old enough, one can always go back at least to the horizon.
+    #[test]
+    fn the_horizon_is_kept(
+        counts in prop::collection::vec(0u32..5, 4),
+        within_days in 0u64..9,
+        interval_h in prop::sample::select(vec![6u64, 24, 30]),
+        zone in prop::sample::select(vec!["UTC", "Europe/Berlin"]),
+    ) {
+        let policy = Retention {
+            daily: Keep::Count(counts[1]),
+            weekly: Keep::Count(counts[2]),
+            monthly: Keep::Count(counts[3]),
+            within_s: (within_days > 0).then_some(within_days * 86_400),
+            time_zone: zone.to_owned(),
+            ..keep_last(counts[0])
+        };
+        let from = at("2025-06-01T00:00:00Z");
+        let run = simulate(&policy, &every(interval_h * 3600), from, at("2026-06-01T00:00:00Z"));
+        let Horizon::Seconds(promised) = run.horizon else { return Ok(()) };
+        for frame in &run.frames {
+            let age = frame.at.duration_since(from).as_secs() as u64;
+            if age > promised + 3 * 86_400 {
+                prop_assert!(frame.oldest_s >= promised, "{frame:?} of {policy:?}");
+            }
+        }
+    }
+}
