@@ -239,7 +239,7 @@ impl Noise {
         let mut out = Vec::with_capacity(length + 64);
         while out.len() < length {
             let n = self.next();
-            if n % 3 == 0 {
+            if n.is_multiple_of(3) {
                 out.extend_from_slice(&n.to_le_bytes());
             } else {
                 const WORDS: [&[u8]; 8] = [

@@ -63,7 +63,7 @@ pub(crate) fn fetch<T: Sync + Send>(
     cancel: &Cancel,
     each: &(impl Fn(&Wanted<T>, Fetched<'_>, usize) -> Result<(), PortError> + Sync),
 ) -> Result<(), PortError> {
-    wanted.sort_by(|a, b| (a.pack, a.blob.offset).cmp(&(b.pack, b.blob.offset)));
+    wanted.sort_by_key(|w| (w.pack, w.blob.offset));
     let spans = spans(&wanted);
     let next = AtomicUsize::new(0);
     let stop = std::sync::atomic::AtomicBool::new(false);

@@ -1,4 +1,5 @@
 //! restic judges what this engine writes, and this engine reads what restic writes.
+#![allow(clippy::unwrap_used)] // Suites fail by panicking.
 
 mod common;
 
