@@ -19,8 +19,8 @@ pub fn entry(name: &[u8], stat: &Stat, names: &OwnerNames) -> Option<Entry> {
         FileType::Socket => EntryKind::Socket,
         _ => return None,
     };
-    let time = |seconds: i64, nanos: u64| FileTime { seconds, nanos: nanos as u32 };
-    let mtime = time(stat.st_mtime, stat.st_mtime_nsec as u64);
+    let time = |seconds, nanos| FileTime { seconds, nanos: u32::try_from(nanos).unwrap_or(0) };
+    let mtime = time(stat.st_mtime, stat.st_mtime_nsec);
     let special = matches!(kind, EntryKind::BlockDevice | EntryKind::CharDevice);
     Some(Entry {
         name: name.to_vec(),
@@ -29,7 +29,7 @@ pub fn entry(name: &[u8], stat: &Stat, names: &OwnerNames) -> Option<Entry> {
         mtime,
         // Access times would make every tree differ from the last one; like restic's default.
         atime: mtime,
-        ctime: time(stat.st_ctime, stat.st_ctime_nsec as u64),
+        ctime: time(stat.st_ctime, stat.st_ctime_nsec),
         owner: Owner {
             uid: stat.st_uid,
             gid: stat.st_gid,

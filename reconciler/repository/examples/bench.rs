@@ -31,7 +31,12 @@ fn main() {
     match args.as_slice() {
         ["run", dir] => run(Path::new(dir), 1.0),
         ["run", dir, scale] => run(Path::new(dir), scale.parse().unwrap()),
-        ["init", repo] => drop(Repository::init(storage(repo), PASSWORD.as_bytes(), options())),
+        ["init", repo, passes] => {
+            // The same cost of opening as restic chose for itself on this machine.
+            let mut options = options();
+            options.kdf.p = passes.parse().unwrap();
+            drop(Repository::init(storage(repo), PASSWORD.as_bytes(), options).unwrap());
+        }
         ["backup", repo, source, chunking] => backup(&open(repo), Path::new(source), chunking),
         ["restore", repo, out] => restore(&open(repo), Path::new(out)),
         ["check", repo] => check(&open(repo)),
@@ -163,7 +168,9 @@ fn one_set(dir: &Path, name: &str, source: &Path, scale: f64) {
     let (mine_text, source_text) = (mine.to_str().unwrap(), source.to_str().unwrap());
     let chunking = if name == "database" { "fixed" } else { "content" };
     restic(&theirs, &["init"]);
-    ours(&["init", mine_text]);
+    let key = fs::read_dir(theirs.join("keys")).unwrap().next().unwrap().unwrap().path();
+    let key: serde_json::Value = serde_json::from_slice(&fs::read(key).unwrap()).unwrap();
+    ours(&["init", mine_text, &key["p"].to_string()]);
     let row = |step: &str, (a, am): (Duration, u64), (b, bm): (Duration, u64)| {
         let (a, b) = (a.as_secs_f64(), b.as_secs_f64());
         println!("| {name} | {step} | {a:.2} ({am}) | {b:.2} ({bm}) | {:.1} |", a / b);
@@ -232,7 +239,7 @@ impl Noise {
         let mut out = Vec::with_capacity(length + 64);
         while out.len() < length {
             let n = self.next();
-            if n % 3 == 0 {
+            if n.is_multiple_of(3) {
                 out.extend_from_slice(&n.to_le_bytes());
             } else {
                 const WORDS: [&[u8]; 8] = [

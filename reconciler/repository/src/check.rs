@@ -382,13 +382,16 @@ impl Checker<'_> {
             Err(e) => return Err(e),
         };
         let mut faults = 0;
+        let mut copy = Vec::new();
         for blob in &pack.blobs {
             let (from, to) = (blob.offset as usize, blob.offset as usize + blob.length as usize);
             let opened = match data.get(from..to) {
                 None => Err(damaged(format!("pack {} ends too early", pack.id))),
                 // Opening works in place; the digest and the header below need the bytes as stored.
                 Some(sealed) => {
-                    self.store.open_blob(&pack.id, blob, &mut sealed.to_vec(), codec, plain)
+                    copy.clear();
+                    copy.extend_from_slice(sealed);
+                    self.store.open_blob(&pack.id, blob, &mut copy, codec, plain).map(|_| ())
                 }
             };
             if let Err(e) = opened {

@@ -16,8 +16,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes by which sealing enlarges: 16 of nonce before, 16 of MAC behind.
 pub const OVERHEAD_BYTES: usize = 32;
-const NONCE_BYTES: usize = 16;
-const MAC_BYTES: usize = 16;
+pub(crate) const NONCE_BYTES: usize = 16;
+pub(crate) const MAC_BYTES: usize = 16;
 
 /// Memory in bytes that a key file may make scrypt take; restic's own keys need 32 to 64 MiB.
 const SCRYPT_BYTES_MAX: u64 = 512 << 20;

@@ -8,6 +8,7 @@ use model::error::{ErrorClass, PortError};
 use model::ports::storage::{FileKind, NOT_FOUND, SHORT_READ};
 
 use crate::codec::Codec;
+use crate::crypto::{MAC_BYTES, NONCE_BYTES};
 use crate::format::pack::PackedBlob;
 use crate::id::Id;
 use crate::index::Index;
@@ -29,18 +30,12 @@ pub(crate) struct Wanted<T> {
 pub(crate) struct Scratch {
     pub codec: Codec,
     read: Vec<u8>,
-    copy: Vec<u8>,
     pub plain: Vec<u8>,
 }
 
 impl Scratch {
     pub fn new(store: &Store) -> Result<Self, PortError> {
-        Ok(Self {
-            codec: Codec::new(store.level)?,
-            read: Vec::new(),
-            copy: Vec::new(),
-            plain: Vec::new(),
-        })
+        Ok(Self { codec: Codec::new(store.level)?, read: Vec::new(), plain: Vec::new() })
     }
 }
 
@@ -68,7 +63,7 @@ pub(crate) fn fetch<T: Sync + Send>(
     cancel: &Cancel,
     each: &(impl Fn(&Wanted<T>, Fetched<'_>, usize) -> Result<(), PortError> + Sync),
 ) -> Result<(), PortError> {
-    wanted.sort_by(|a, b| (a.pack, a.blob.offset).cmp(&(b.pack, b.blob.offset)));
+    wanted.sort_by_key(|w| (w.pack, w.blob.offset));
     let spans = spans(&wanted);
     let next = AtomicUsize::new(0);
     let stop = std::sync::atomic::AtomicBool::new(false);
@@ -160,40 +155,66 @@ fn fetch_span<T>(
         return read;
     }
     let whole = read.is_ok();
-    let mut last: Option<(Id, u32)> = None;
-    for want in wanted {
-        // The same blob is often wanted at several places.
-        let place = (want.blob.id, want.blob.offset);
-        if last != Some(place) {
-            last = None;
+    let mut rest = wanted;
+    while let Some(want) = rest.first() {
+        // The same blob is often wanted at several places; it is opened once.
+        let same = |w: &&Wanted<T>| {
+            w.blob.offset == want.blob.offset
+                && w.blob.length == want.blob.length
+                && w.blob.id == want.blob.id
+        };
+        let count = rest.iter().take_while(same).count();
+        let (group, later) = rest.split_at(count);
+        rest = later;
+        let mut damage = None;
+        if whole {
             let at = (want.blob.offset - begin) as usize;
-            let opened = if whole {
-                scratch.copy.clear();
-                scratch.copy.extend_from_slice(&scratch.read[at..at + want.blob.length as usize]);
-                let Scratch { codec, copy, plain, .. } = scratch;
-                store.open_blob(&want.pack, &want.blob, copy, codec, plain)
-            } else {
-                store.load_blob(&want.pack, &want.blob, &mut scratch.codec, &mut scratch.plain)
-            };
-            if let Err(e) = opened {
-                if !is_damage(&e) {
-                    return Err(e);
-                }
-                match elsewhere(store, index, want, scratch)? {
-                    true => {
-                        each(want, Fetched::Blob { plain: &scratch.plain, packed: &[] }, thread)?
+            // Two entries of a hostile index may overlap: opening changes bytes only behind the
+            // begin of the last one, so an overlap shows as damage and is read anew below.
+            let Scratch { codec, plain, read } = &mut *scratch;
+            let sealed = &mut read[at..at + want.blob.length as usize];
+            match open_in_place(store, want, sealed, codec, plain) {
+                Ok((plain, packed)) => {
+                    for want in group {
+                        each(want, Fetched::Blob { plain, packed }, thread)?;
                     }
-                    false => each(want, Fetched::Lost(&e), thread)?,
+                    continue;
                 }
-                continue;
+                Err(e) if is_damage(&e) => damage = Some(e),
+                Err(e) => return Err(e),
             }
-            last = Some(place);
         }
-        // Opening worked in place: between nonce and MAC lie the packed bytes.
-        let packed = if whole { &scratch.copy[16..scratch.copy.len() - 16] } else { &[][..] };
-        each(want, Fetched::Blob { plain: &scratch.plain, packed }, thread)?;
+        let again = store.load_blob(&want.pack, &want.blob, &mut scratch.codec, &mut scratch.plain);
+        let found = match again {
+            Ok(()) => true,
+            Err(e) if is_damage(&e) => {
+                damage = damage.or(Some(e));
+                elsewhere(store, index, want, scratch)?
+            }
+            Err(e) => return Err(e),
+        };
+        for want in group {
+            match &damage {
+                Some(e) if !found => each(want, Fetched::Lost(e), thread)?,
+                _ => each(want, Fetched::Blob { plain: &scratch.plain, packed: &[] }, thread)?,
+            }
+        }
     }
     Ok(())
+}
+
+/// Opens a blob in place and returns its plain bytes, and its packed ones where they are others.
+fn open_in_place<'b, T>(
+    store: &Store,
+    want: &Wanted<T>,
+    sealed: &'b mut [u8],
+    codec: &mut Codec,
+    out: &'b mut Vec<u8>,
+) -> Result<(&'b [u8], &'b [u8]), PortError> {
+    store.open_blob(&want.pack, &want.blob, sealed, codec, out)?;
+    let packed = &sealed[NONCE_BYTES..sealed.len() - MAC_BYTES];
+    let plain = if want.blob.uncompressed == 0 { packed } else { out.as_slice() };
+    Ok((plain, packed))
 }
 
 /// Tries the other places of a damaged blob; the plain bytes are in the scratch memory then.

@@ -10,12 +10,18 @@ use model::error::PortError;
 use model::ports::storage::FileKind;
 use serde::{Deserialize, Serialize};
 
+use crate::codec::BLOB_BYTES_MAX;
+use crate::crypto::OVERHEAD_BYTES;
 use crate::format::pack::{BlobKind, PackedBlob};
 use crate::id::Id;
 use crate::store::{BLOB_MISSING, Store, damaged};
 
 /// Blobs of one index file; restic's figure, it keeps a file below 8 MiB.
 pub const FILE_BLOBS_MAX: usize = 50_000;
+
+/// The largest sealed blob in bytes that is read: a data blob has 8 MiB, a tree of millions of
+/// entries some hundred.
+const SEALED_BYTES_MAX: u32 = 1 << 30;
 
 #[derive(Serialize, Deserialize)]
 struct IndexJson {
@@ -75,8 +81,22 @@ pub fn parse(json: &[u8]) -> Result<Vec<PackBlobs>, PortError> {
         length: b.length,
         uncompressed: b.uncompressed_length,
     };
-    let pack = |p: PackJson| PackBlobs { id: p.id, blobs: p.blobs.into_iter().map(blob).collect() };
-    Ok(index.packs.into_iter().map(pack).collect())
+    let packs: Vec<PackBlobs> = index
+        .packs
+        .into_iter()
+        .map(|p| PackBlobs { id: p.id, blobs: p.blobs.into_iter().map(blob).collect() })
+        .collect();
+    // Checked here once, so that no reader takes memory or an end that cannot be.
+    let sane = |b: &PackedBlob| {
+        (b.length as usize) >= OVERHEAD_BYTES
+            && b.length <= SEALED_BYTES_MAX
+            && b.uncompressed as usize <= BLOB_BYTES_MAX
+            && b.offset.checked_add(b.length).is_some()
+    };
+    match packs.iter().flat_map(|p| &p.blobs).find(|b| !sane(b)) {
+        Some(bad) => Err(damaged(format!("index places blob {} where it cannot be", bad.id))),
+        None => Ok(packs),
+    }
 }
 
 /// Writes index files for the given packs and returns their ids.

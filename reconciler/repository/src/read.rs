@@ -18,6 +18,12 @@ use crate::treecache::TreeCache;
 /// Directory levels that are followed.
 const DEPTH_MAX: usize = 2048;
 
+/// Takes an absolute path and its node; `false` leaves out what is below a directory.
+pub type Visit<'v> = &'v mut dyn FnMut(&[u8], &Node) -> Result<bool, PortError>;
+
+/// Takes a snapshot, an absolute path in it and its node.
+pub type Hit<'h> = &'h mut dyn FnMut(&Id, &[u8], &Node) -> Result<(), PortError>;
+
 /// How an item differs between two snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
@@ -50,7 +56,7 @@ pub(crate) fn walk_tree(
     trees: &TreeCache<'_>,
     root: &Id,
     cancel: &Cancel,
-    each: &mut dyn FnMut(&[u8], &Node) -> Result<bool, PortError>,
+    each: Visit<'_>,
 ) -> Result<(), PortError> {
     let mut path = Vec::new();
     let mut stack = vec![(trees.load(root)?.into_iter(), 0)];
@@ -144,12 +150,7 @@ fn output_failed(e: io::Error) -> PortError {
 impl Repository {
     /// Calls `each` for every item of a snapshot in order, with its absolute path. `false` from
     /// `each` leaves out what is below a directory.
-    pub fn ls(
-        &self,
-        snapshot: &Id,
-        cancel: &Cancel,
-        each: &mut dyn FnMut(&[u8], &Node) -> Result<bool, PortError>,
-    ) -> Result<(), PortError> {
+    pub fn ls(&self, snapshot: &Id, cancel: &Cancel, each: Visit<'_>) -> Result<(), PortError> {
         let _lock = self.lock(false)?;
         let snapshot = self.snapshot(snapshot)?;
         let index = self.index(cancel)?;
@@ -164,7 +165,7 @@ impl Repository {
         snapshots: &[Id],
         patterns: &[String],
         cancel: &Cancel,
-        each: &mut dyn FnMut(&Id, &[u8], &Node) -> Result<(), PortError>,
+        each: Hit<'_>,
     ) -> Result<(), PortError> {
         let patterns = mover::pattern::Patterns::new(patterns.iter().map(String::as_str));
         for id in snapshots {

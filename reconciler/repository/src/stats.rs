@@ -50,8 +50,8 @@ impl Repository {
     pub fn stats(&self, cancel: &Cancel) -> Result<Stats, PortError> {
         let _lock = self.lock(false)?;
         let index = self.index(cancel)?;
-        let mut stats = Stats::default();
-        stats.snapshots = self.store.list(FileKind::Snapshot)?.len() as u64;
+        let snapshots = self.store.list(FileKind::Snapshot)?.len() as u64;
+        let mut stats = Stats { snapshots, ..Stats::default() };
         self.store.storage.list(FileKind::Pack, &mut |file| {
             stats.packs += 1;
             stats.bytes_packs += file.size_bytes;

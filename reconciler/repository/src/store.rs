@@ -101,33 +101,34 @@ impl Store {
         }
     }
 
-    /// Opens one blob's sealed bytes into `out` and checks them against the blob's id.
-    pub(crate) fn open_blob(
+    /// Opens one blob's sealed bytes in place and checks them against the blob's id. Returns its
+    /// plain bytes, which lie in `sealed` or, when they were compressed, in `out`.
+    pub(crate) fn open_blob<'b>(
         &self,
         pack: &Id,
         blob: &PackedBlob,
-        sealed: &mut [u8],
+        sealed: &'b mut [u8],
         codec: &mut Codec,
-        out: &mut Vec<u8>,
-    ) -> Result<(), PortError> {
+        out: &'b mut Vec<u8>,
+    ) -> Result<&'b [u8], PortError> {
         let bad = |what: &str| {
             damaged(format!("pack {pack}: blob {} at {} {what}", blob.id, blob.offset))
         };
-        let Some(plain) = self.cipher.open(sealed)? else {
+        let Some(packed) = self.cipher.open(sealed)? else {
             return Err(bad("is not authentic"));
         };
-        if blob.uncompressed == 0 {
-            out.clear();
-            out.extend_from_slice(plain);
+        let plain: &'b [u8] = if blob.uncompressed == 0 {
+            packed
         } else {
             codec
-                .decompress(plain, blob.uncompressed as usize, out)
+                .decompress(packed, blob.uncompressed as usize, out)
                 .ok_or_else(|| bad("does not decompress"))?;
-        }
-        if Id::of(out) != blob.id {
+            out
+        };
+        if Id::of(plain) != blob.id {
             return Err(bad("has other content than its id"));
         }
-        Ok(())
+        Ok(plain)
     }
 
     /// Loads one blob by its place.
@@ -145,6 +146,12 @@ impl Store {
             u64::from(blob.offset),
             &mut sealed,
         )?;
-        self.open_blob(pack, blob, &mut sealed, codec, out)
+        if blob.uncompressed == 0 {
+            let plain = self.open_blob(pack, blob, &mut sealed, codec, out)?.to_vec();
+            *out = plain;
+        } else {
+            self.open_blob(pack, blob, &mut sealed, codec, out)?;
+        }
+        Ok(())
     }
 }

@@ -15,7 +15,7 @@ use crate::index::Index;
 use crate::store::{Store, damaged};
 
 /// Bytes of packs that are kept.
-const KEPT_BYTES_MAX: usize = 48 << 20;
+const KEPT_BYTES_MAX: usize = 32 << 20;
 /// Packs above this size in bytes are not fetched whole.
 const WHOLE_BYTES_MAX: u64 = 36 << 20;
 
@@ -71,7 +71,15 @@ impl<'a> TreeCache<'a> {
             };
             let mut codec = self.codec.lock().unwrap_or_else(PoisonError::into_inner);
             let opened = read().and_then(|mut sealed| {
-                self.store.open_blob(&pack, &blob, &mut sealed, &mut codec, out)
+                let mut plain = Vec::new();
+                let opened =
+                    self.store.open_blob(&pack, &blob, &mut sealed, &mut codec, &mut plain)?;
+                if blob.uncompressed == 0 {
+                    *out = opened.to_vec()
+                } else {
+                    *out = plain
+                }
+                Ok(())
             });
             match opened {
                 Ok(()) => return Ok(()),

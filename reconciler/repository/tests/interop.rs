@@ -1,4 +1,5 @@
 //! restic judges what this engine writes, and this engine reads what restic writes.
+#![allow(clippy::unwrap_used)] // Suites fail by panicking.
 
 mod common;
 
@@ -211,4 +212,29 @@ fn parts_of_a_snapshot_come_back() {
     let (a, b) = (strip(&source), strip(&unpacked));
     let different: Vec<_> = a.iter().filter(|l| !b.contains(l)).collect();
     assert!(different.is_empty(), "{different:#?}");
+}
+
+#[test]
+fn fixed_pieces_store_little_of_a_changed_database() {
+    use mainstay_repository::storage::MemoryStorage;
+    use std::os::unix::fs::FileExt;
+    let tmp = tempfile::tempdir().unwrap();
+    let source = tmp.path().join("src");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("db"), noise(8 << 20, 1)).unwrap();
+    let repo = init(std::sync::Arc::new(MemoryStorage::default()));
+    let mut options = backup_options();
+    options.chunking = model::ports::mover::Chunking::Fixed { size_bytes: 32 << 10 };
+    let first = backup_with(&repo, &source, &options);
+    assert_eq!(first.summary.written.data_blobs, 256);
+    let file = fs::File::options().write(true).open(source.join("db")).unwrap();
+    for page in [3u64, 400, 1000] {
+        file.write_all_at(&noise(8192, page), page * 8192).unwrap();
+    }
+    // The size that the parent was made with stays, though this source would begin with 16 KiB.
+    options.chunking = model::ports::mover::Chunking::FixedBySize;
+    options.parent = Some(first.snapshot.id);
+    let second = backup_with(&repo, &source, &options);
+    assert_eq!(second.summary.written.data_blobs, 3);
+    assert_eq!(second.summary.files_changed, 1);
 }

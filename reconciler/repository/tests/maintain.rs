@@ -1,4 +1,5 @@
 //! Forgetting, pruning, copying, keys, locks and repair, judged by restic and by comparing trees.
+#![allow(clippy::unwrap_used)] // Suites fail by panicking.
 
 mod common;
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use model::error::PortError;
 use model::ports::mover::{
-    BlobHash, Entry, EntryKind, Problem, ProblemKind, ReadOutcome, ReadRequest, ReadSink,
-    SourceMover, WalkEvent, WalkRequest,
+    BlobHash, Chunking, Entry, EntryKind, Problem, ProblemKind, ReadOutcome, ReadRequest, ReadSink,
+    SourceMover, WalkEvent, WalkRequest, fixed_chunk_size,
 };
 
 use super::pool::{Feeder, Pool, Worker};
@@ -52,6 +52,7 @@ struct File {
     directory: Arc<Directory>,
     slot: usize,
     known_before: bool,
+    chunking: Chunking,
 }
 
 struct Context<'c, 'a> {
@@ -223,8 +224,9 @@ impl Builder<'_, '_, '_, '_> {
         path.extend_from_slice(&entry.name);
         self.batch_bytes += entry.size;
         let known_before = before.is_some();
+        let chunking = self.chunking(before.as_ref(), entry.size);
         let request = ReadRequest { path, entry };
-        self.batch.push(File { request, directory, slot, known_before });
+        self.batch.push(File { request, directory, slot, known_before, chunking });
         if self.batch.len() >= BATCH_FILES || self.batch_bytes >= BATCH_BYTES {
             self.send_batch()?;
         }
@@ -235,6 +237,27 @@ impl Builder<'_, '_, '_, '_> {
         self.batch_bytes = 0;
         let batch = std::mem::take(&mut self.batch);
         if batch.is_empty() { Ok(()) } else { self.feeder.send(batch) }
+    }
+
+    /// The piece size of a file that grows stays the one that the parent snapshot was made with,
+    /// which its blobs tell: another one would store all of it again. A size more than fourfold off
+    /// what is right for the source is given up.
+    fn chunking(&self, before: Option<&Node>, size: u64) -> Chunking {
+        let chunking = self.context.options.chunking;
+        if chunking != Chunking::FixedBySize {
+            return chunking;
+        }
+        let now = fixed_chunk_size(size);
+        let index = self.context.session.index;
+        let first = before.filter(|b| b.content.len() > 1).and_then(|b| b.content.first());
+        let length =
+            first.and_then(|id| index.get(BlobKind::Data, id)).map(|(_, b)| b.plain_length());
+        match length {
+            Some(before) if before.is_power_of_two() && (now / 4..=now * 4).contains(&before) => {
+                Chunking::Fixed { size_bytes: before }
+            }
+            _ => Chunking::Fixed { size_bytes: now },
+        }
     }
 
     /// restic's rule, and all blobs still there.
@@ -388,6 +411,21 @@ fn read_batch<'a>(
 ) -> Result<(), PortError> {
     let requests: Vec<ReadRequest> = files.iter().map(|f| f.request.clone()).collect();
     let cancel = worker.session().cancel;
-    let mut sink = Sink { context, worker, files: &files, content: Vec::new(), bytes: 0 };
-    context.source.read(&requests, context.options.chunking, cancel, &mut sink)
+    let mut from = 0;
+    // As a rule one run; files with another piece size make further ones.
+    while from < files.len() {
+        let chunking = files[from].chunking;
+        let run = files[from..].iter().take_while(|f| f.chunking == chunking).count();
+        let to = from + run;
+        let mut sink = Sink {
+            context,
+            worker: &mut *worker,
+            files: &files[from..to],
+            content: Vec::new(),
+            bytes: 0,
+        };
+        context.source.read(&requests[from..to], chunking, cancel, &mut sink)?;
+        from = to;
+    }
+    Ok(())
 }

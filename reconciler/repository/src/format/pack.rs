@@ -85,9 +85,8 @@ pub fn append_header(
 pub fn header_size(last: [u8; 4], pack_size: u64) -> Option<usize> {
     let length = u32::from_le_bytes(last) as usize;
     let total = length + LENGTH_BYTES;
-    let fits = length >= OVERHEAD_BYTES + PLAIN_ENTRY_BYTES
-        && length <= HEADER_BYTES_MAX
-        && total as u64 <= pack_size;
+    let least = OVERHEAD_BYTES + PLAIN_ENTRY_BYTES;
+    let fits = (least..=HEADER_BYTES_MAX).contains(&length) && total as u64 <= pack_size;
     fits.then_some(total)
 }
 

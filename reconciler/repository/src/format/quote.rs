@@ -75,8 +75,11 @@ fn escape(chars: &mut std::str::Chars<'_>, out: &mut Vec<u8>) -> Option<()> {
         '"' => b'"',
         'x' => digits(chars, 0, 2, 16)? as u8,
         c @ '0'..='7' => u8::try_from(digits(chars, c.to_digit(8)?, 2, 8)?).ok()?,
-        'u' => return Some(push(out, char::from_u32(digits(chars, 0, 4, 16)?)?)),
-        'U' => return Some(push(out, char::from_u32(digits(chars, 0, 8, 16)?)?)),
+        long @ ('u' | 'U') => {
+            let count = if long == 'u' { 4 } else { 8 };
+            push(out, char::from_u32(digits(chars, 0, count, 16)?)?);
+            return Some(());
+        }
         _ => return None,
     };
     out.push(byte);
