@@ -160,7 +160,7 @@ kind: RecoveryPolicy
 metadata: {{ name: shop }}
 spec:
   select: {{ application: shop }}
-  on: {{ lost: restore, rolledBack: restore, damaged: restore }}
+  responses: {{ lost: restore, rolledBack: restore, damaged: restore }}
 "#
         )
     }

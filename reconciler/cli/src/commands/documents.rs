@@ -11,15 +11,15 @@ use crate::wire::builtin;
 
 pub fn schema(args: &SchemaArgs, ui: &Ui) -> Result<Exit, CliError> {
     let Some(kind) = &args.kind else {
-        for kind in config::schema::kinds() {
-            ui.out(kind);
+        for kind in config::Kind::ALL {
+            ui.out(kind.as_str());
         }
         return Ok(Exit::Success);
     };
-    let text = config::schema::text(kind).ok_or_else(|| {
+    let kind = config::Kind::parse(kind).ok_or_else(|| {
         CliError::new(format!("no kind `{kind}`")).hint("`mainstay schema` lists them")
     })?;
-    ui.raw(&text);
+    ui.json(config::schema(kind))?;
     Ok(Exit::Success)
 }
 

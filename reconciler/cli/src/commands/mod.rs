@@ -76,7 +76,8 @@ pub(crate) fn usage(error: impl std::fmt::Display) -> CliError {
 
 /// Reads a duration such as `90s`, `2h`, `7d`.
 pub(crate) fn duration_s(text: &str) -> Result<u64, CliError> {
-    config::units::duration_s(text).map_err(usage)
+    config::units::duration_s(text)
+        .ok_or_else(|| CliError::usage(format!("`{text}` is no duration: write 90s, 5m, 2h, 7d")))
 }
 
 /// Writes the files of the quickstart into a folder; used by the demo.

@@ -57,7 +57,7 @@ fn check(
     ui: &Ui,
 ) -> Result<Exit, CliError> {
     let depth = if read_data { Depth::All } else { Depth::Structure };
-    let options = CheckOptions { depth, ..CheckOptions::default() };
+    let options = CheckOptions { depth, snapshots: Vec::new(), threads: 0 };
     let report = repository.check(&options, &Silent, cancel)?;
     for fault in &report.faults {
         let needed = fault.needed_by.as_ref().map_or_else(String::new, |(id, path)| {

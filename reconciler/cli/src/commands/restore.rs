@@ -83,11 +83,11 @@ pub async fn run(global: &Global, args: &RestoreArgs, ui: &Ui) -> Result<Exit, C
 /// A folder with other things in it could get files mixed in, or lose some.
 fn empty_or_new(folder: &Path) -> Result<(), CliError> {
     match std::fs::read_dir(folder) {
-        Ok(mut entries) if entries.next().is_some() => {
-            Err(CliError::new(format!("{} is not empty", folder.display()))
-                .hint("give a new folder with --to"))
-        }
-        Ok(_) => Ok(()),
+        Ok(mut entries) => match entries.next() {
+            Some(_) => Err(CliError::new(format!("{} is not empty", folder.display()))
+                .hint("give a new folder with --to")),
+            None => Ok(()),
+        },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(CliError::new(format!("{}: {error}", folder.display()))),
     }

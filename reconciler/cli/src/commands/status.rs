@@ -37,7 +37,6 @@ pub async fn run(global: &Global, args: &StatusArgs, ui: &Ui) -> Result<Exit, Cl
 fn exit(status: &Status, incomplete: bool) -> Exit {
     let well = status
         .resources
-        .iter()
         .values()
         .all(|r| {
             let kept = |v| matches!(v, Verdict::Kept | Verdict::NoObjective);
