@@ -318,3 +318,31 @@ fn a_removed_document_deletes_nothing() {
     nothing to do: no steps
     ");
 }
+
+#[test]
+fn of_two_tokens_the_first_by_name_is_served_first() {
+    let world = World::protected().trigger("a", "shop", "one").trigger("b", "shop", "two");
+    let plan = world.plan();
+    let Action::Backup { due, .. } = &plan.steps[0].action else { panic!() };
+    assert_eq!(*due, Due::Token { token: "one".to_owned() });
+}
+
+#[test]
+fn a_backup_pauses_while_a_restore_of_the_resource_is_planned() {
+    let world = World::shop()
+        .point("local", "a1", "shop/files", ago(5), |r| r.slot = Some(ago(5)))
+        .proven("a1")
+        .recovery("back", "shop/files", |_| {});
+    assert_eq!(world.steps(), ["restore/shop/files/back"]);
+    assert_eq!(world.deferred(), ["backup/shop/files/local RecoveryUnderWay"]);
+}
+
+#[test]
+fn among_steps_of_one_kind_dependencies_come_first() {
+    let world = World::shop().resource("shop/zz").needs("shop/files", "shop/zz").backup(
+        "shop",
+        &["shop/files", "shop/zz"],
+        &["local"],
+    );
+    assert_eq!(world.steps()[..2], ["backup/shop/zz/local", "backup/shop/files/local"]);
+}

@@ -126,3 +126,19 @@ fn prune_returns_while_waste_waits() {
     });
     assert_eq!(append_only.steps(), [""; 0]);
 }
+
+#[test]
+fn work_waits_for_what_it_needs() {
+    let needs = |world: World, id: &str| {
+        let plan = world.plan();
+        let step = plan.steps.iter().find(|s| s.id.as_str() == id).unwrap();
+        step.needs.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let new = World::shop().repository_absent("local");
+    assert_eq!(needs(new, "backup/shop/files/local"), ["init/local"]);
+    let old = World::protected()
+        .keep("shop", keep_last(1))
+        .point("local", "a0", "shop/files", ago(9), |_| {})
+        .proven("a0");
+    assert_eq!(needs(old, "reclaim/local"), ["expire/shop/files/local"]);
+}
