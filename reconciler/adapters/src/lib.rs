@@ -15,4 +15,3 @@ pub mod source;
 pub mod state;
 pub mod tools;
 pub mod transport;
-pub mod vault;

@@ -230,7 +230,8 @@ pub enum Notation {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Example: mainstay apply --only shop/orders
 Exit codes: 0 all done, 1 something failed or was partial, 2 some steps still wait,
-            3 destructive steps wait for approval, 64 wrong usage")]
+            3 destructive steps wait for approval, 4 something could not be observed,
+            64 wrong usage")]
 pub struct ApplyArgs {
     /// A saved plan; without it one is made now
     pub plan: Option<PathBuf>,
@@ -306,10 +307,10 @@ pub struct BackupArgs {
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub struct Direct {
     /// The repository: a name in the configuration, or a folder with --password-file
-    #[arg(long, value_name = "NAME|PATH")]
+    #[arg(long, global = true, value_name = "NAME|PATH")]
     pub repository: Option<String>,
     /// The repository's password
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
 }
 

@@ -27,8 +27,6 @@ include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
 pub struct Wired {
     /// The ports.
     pub world: World,
-    /// The data engine, for hand tools.
-    pub engine: Repositories,
 }
 
 /// Returns the built-in templates and policies, by path.
@@ -165,7 +163,7 @@ pub fn wire(global: &Global) -> Result<Wired, CliError> {
     });
     let world = World {
         source,
-        engine: Arc::new(engine.clone()),
+        engine: Arc::new(engine),
         agents: Arc::new(agents),
         state,
         clock,
@@ -174,5 +172,5 @@ pub fn wire(global: &Global) -> Result<Wired, CliError> {
         hostname: hostname(),
         limits: Limits::default(),
     };
-    Ok(Wired { world, engine })
+    Ok(Wired { world })
 }

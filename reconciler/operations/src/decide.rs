@@ -80,8 +80,9 @@ pub async fn release(world: &World, name: &Name, by: &str) -> Result<bool, PortE
 /// Accepts an alarm: a commit that does not descend, a state that went back or was lost, a clock, a
 /// mass loss. The text is the one that the plan prints.
 pub async fn accept(world: &World, text: &str, by: &str) -> Result<(), PortError> {
-    let known = ["commit:", "documents:", "epoch:", "memory:", "clock:", "mass-loss:"];
-    if text != "clock" && !known.iter().any(|prefix| text.starts_with(prefix)) {
+    let known =
+        ["commit:", "documents:", "epoch:", "memory:", "clock:", "mass-loss:", "suspicious:"];
+    if !known.iter().any(|prefix| text.starts_with(prefix)) {
         return Err(PortError::terminal(
             "AlarmUnknown",
             format!("`{text}` is not an alarm; begin with one of {}", known.join(" ")),

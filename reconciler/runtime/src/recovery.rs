@@ -78,6 +78,14 @@ impl<'a> Recovering<'a> {
         };
         let described = step::resource(context, resource)?;
         let document = recovery.as_ref().and_then(|name| context.desired.recoveries.get(name));
+        if !*elsewhere && !paths.is_empty() {
+            // Some paths cannot be swapped in for the whole without losing the rest.
+            return Err(PortError::terminal(
+                "PathsNeedPlace",
+                "only some paths are asked for, and they would take the place of the whole",
+            )
+            .with_hint("give the Recovery an `into`, and take from there what is needed"));
+        }
         let agent = match document.and_then(|d| d.into.clone()) {
             Some(agent) if *elsewhere => agent,
             None if *elsewhere => {

@@ -31,6 +31,23 @@ fn sweep(prepare: impl Fn() -> World, words: &[&str], goal: impl Fn(&World)) {
 }
 
 #[test]
+fn a_repository_that_was_never_finished_is_made_anew() {
+    let world = World::with_folder();
+    // As a kill between the key and the config leaves it.
+    for folder in ["data/00", "index", "keys", "locks", "snapshots"] {
+        fs::create_dir_all(world.path("backups").join(folder)).unwrap();
+    }
+    world.write("backups/keys/0123", "half a key");
+    world.run(&["apply"]).ends(0);
+    world.judge();
+    // With anything stored in it, it is not touched.
+    let other = World::with_folder();
+    other.write("backups/data/00/0123", "a pack");
+    other.run(&["apply"]).ends(4);
+    assert_eq!(other.read("backups/data/00/0123"), "a pack");
+}
+
+#[test]
 fn a_backup_killed_anywhere_is_made_once() {
     sweep(World::with_folder, &["apply"], |world| {
         assert_eq!(world.points(), 1, "one slot, one point");

@@ -67,7 +67,7 @@ fn put_back_in_time() -> World {
 fn going_back_in_time_is_noticed_and_waits_for_a_person() {
     let world = put_back_in_time();
     assert_eq!(world.condition("shop/orders"), "rolledBack");
-    world.run(&["plan"]).ends(3).says("rolled back").says("approv");
+    world.run(&["plan"]).ends(3).says("RolledBack").says("approv");
     world.run(&["apply"]).ends(3);
     assert_eq!(rows(&world.path("data/orders.db")), 100, "nothing without a yes");
     // A wrong digest is refused.

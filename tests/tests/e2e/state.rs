@@ -11,6 +11,7 @@ fn a_lost_state_is_rebuilt_and_deletes_nothing() {
     for _ in 0..5 {
         world.run(&["backup", "shop/uploads"]).ends(0);
     }
+    world.run(&["apply"]).ends(0);
     let before = world.points();
     fs::remove_dir_all(world.path("state")).unwrap();
     world.run(&["plan"]).says("accept memory:");

@@ -85,7 +85,9 @@ impl Openings {
     /// Makes a repository.
     pub fn init(&self, spec: &RepositorySpec) -> Result<Arc<Repository>, PortError> {
         mounted(spec)?;
-        if let Some(found) = anything_in(spec)? {
+        if is_unfinished(spec) {
+            clear_unfinished(spec)?;
+        } else if let Some(found) = anything_in(spec)? {
             return Err(PortError::terminal(
                 "PlaceTaken",
                 format!("{found} lies where repository `{}` shall be made", spec.name),
@@ -107,6 +109,12 @@ impl Openings {
                 let StorageSpec::Local { path, .. } = &spec.storage;
                 return Err(RepositoryObservation::Absent {
                     detail: format!("there is nothing at {path}"),
+                });
+            }
+            Ok(Some(_)) if is_unfinished(spec) => {
+                let StorageSpec::Local { path, .. } = &spec.storage;
+                return Err(RepositoryObservation::Absent {
+                    detail: format!("a repository at {path} was begun and never finished"),
                 });
             }
             Ok(Some(_)) => {}
@@ -172,6 +180,53 @@ fn anything_in(spec: &RepositorySpec) -> Result<Option<String>, PortError> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(fail(error)),
     }
+}
+
+/// The folders of a repository; what else lies beside them is not ours.
+const FOLDERS: [&str; 5] = ["data", "index", "keys", "locks", "snapshots"];
+
+/// Whether a making of a repository was killed half-way: its folders are there, its config, which is
+/// written last, is not, and nothing was ever stored.
+fn is_unfinished(spec: &RepositorySpec) -> bool {
+    let StorageSpec::Local { path, .. } = &spec.storage;
+    let Ok(entries) = fs::read_dir(path) else { return false };
+    for entry in entries {
+        let Ok(entry) = entry else { return false };
+        let name = entry.file_name();
+        let known = name.to_str().is_some_and(|name| FOLDERS.contains(&name));
+        if !known || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            return false;
+        }
+        let may_have_files = name == "keys" || name == "locks";
+        if !may_have_files && !has_no_files(&entry.path()) {
+            return false;
+        }
+    }
+    true
+}
+
+fn has_no_files(folder: &Path) -> bool {
+    let Ok(mut entries) = fs::read_dir(folder) else { return false };
+    entries.all(|entry| {
+        entry.is_ok_and(|entry| {
+            entry.file_type().is_ok_and(|kind| kind.is_dir()) && has_no_files(&entry.path())
+        })
+    })
+}
+
+/// Removes the keys of a repository that was never finished: without a config and without data they
+/// protect nothing.
+fn clear_unfinished(spec: &RepositorySpec) -> Result<(), PortError> {
+    let StorageSpec::Local { path, .. } = &spec.storage;
+    for folder in ["keys", "locks"] {
+        let folder = Path::new(path).join(folder);
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            fs::remove_file(entry.path())
+                .map_err(|e| crate::fault::path("remove", &entry.path(), e))?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the free bytes where a repository lies.

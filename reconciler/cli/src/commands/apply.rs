@@ -50,7 +50,10 @@ pub async fn apply_request(
     let confirm = |pass: &Pass| confirm(pass, &short, ask, ui);
     let applied = apply(world, &owner, &request, &confirm, &observer, &cancel).await?;
     show(&applied.summary, ui);
-    Ok(Exit::from_code(operations::apply::exit_code(&applied.summary)))
+    let exit = Exit::from_code(operations::apply::exit_code(&applied.summary));
+    let incomplete =
+        applied.pass.as_ref().is_some_and(|pass| !pass.plan.report.incomplete.is_empty());
+    Ok(if exit == Exit::Success && incomplete { Exit::Incomplete } else { exit })
 }
 
 /// Returns what shows events in the wanted format.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use adapters::secrets::Chain;
 use adapters::source::Worktree;
 use model::diagnostic::Severity;
 use model::ports::source::Source;

@@ -104,6 +104,12 @@ fn documents<'d>(
 /// Commits or rolls back a recovery that nobody decided in time.
 fn end(draft: &mut Draft<'_, '_>, address: &Address, record: &RecoveryRecord) {
     let view = draft.view;
+    if record.kept.is_none() {
+        // Nothing was there before, so there is nothing to decide: a run broke off before its end.
+        let reason = "nothing was put aside when it was brought back".to_owned();
+        finish(draft, address, record, true, reason);
+        return;
+    }
     let Some(policy) = policy(draft, address).filter(|p| p.then != CommitThen::Wait) else {
         return;
     };
@@ -126,25 +132,37 @@ fn end(draft: &mut Draft<'_, '_>, address: &Address, record: &RecoveryRecord) {
         draft.defer(id, "ConditionNotHealthy", reason);
         return;
     }
+    let reason = format!(
+        "nobody decided on recovery {} within {}, which policy {} allows",
+        record.token,
+        span(after_s),
+        policy.name
+    );
+    finish(draft, address, record, commit, reason);
+}
+
+fn finish(
+    draft: &mut Draft<'_, '_>,
+    address: &Address,
+    record: &RecoveryRecord,
+    commit: bool,
+    reason: String,
+) {
     let (resource, token) = (address.clone(), record.token.clone());
     let precondition = Precondition::NoOtherRecovery {
         resource: address.clone(),
         token: Some(record.token.clone()),
     };
+    let (id, action) = if commit {
+        (ids::commit(address), Action::Commit { resource, token })
+    } else {
+        (ids::rollback(address), Action::Rollback { resource, token })
+    };
     draft.add(Step {
         id,
-        action: if commit {
-            Action::Commit { resource, token }
-        } else {
-            Action::Rollback { resource, token }
-        },
+        action,
         class: Class::Mutating,
-        reasons: vec![format!(
-            "nobody decided on recovery {} within {}, which policy {} allows",
-            record.token,
-            span(after_s),
-            policy.name
-        )],
+        reasons: vec![reason],
         preconditions: vec![precondition],
         needs: Vec::new(),
         estimate: Estimate::default(),
