@@ -11,12 +11,24 @@ fn main() -> io::Result<()> {
     let mut code = String::from("/// Built-in templates and policies.\n");
     embed(&mut code, "BUILTIN", &top, &["templates", "policies"], &top)?;
     code.push_str("/// The files of the quickstart example.\n");
-    embed(&mut code, "QUICKSTART", &top, &["examples/quickstart"], &top.join("examples/quickstart"))?;
+    embed(
+        &mut code,
+        "QUICKSTART",
+        &top,
+        &["examples/quickstart"],
+        &top.join("examples/quickstart"),
+    )?;
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     fs::write(out.join("builtin.rs"), code)
 }
 
-fn embed(code: &mut String, name: &str, top: &Path, folders: &[&str], base: &Path) -> io::Result<()> {
+fn embed(
+    code: &mut String,
+    name: &str,
+    top: &Path,
+    folders: &[&str],
+    base: &Path,
+) -> io::Result<()> {
     let mut files = Vec::new();
     for folder in folders {
         let folder = top.join(folder);

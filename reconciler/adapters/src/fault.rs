@@ -1,5 +1,5 @@
-//! Turns what went wrong in an outside system into a [`PortError`] of the right class. Used by every
-//! adapter of this crate.
+//! Turns what went wrong in an outside system into a [`PortError`] of the right class. Used by
+//! every adapter of this crate.
 
 use std::collections::BTreeSet;
 use std::io;

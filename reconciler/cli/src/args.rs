@@ -1,4 +1,5 @@
-//! The arguments of all commands. Help texts end with an example and, where codes matter, the codes.
+//! The arguments of all commands. Help texts end with an example and, where codes matter, the
+//! codes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -160,12 +161,10 @@ pub struct InitArgs {
 }
 
 #[derive(Debug, ClapArgs)]
-#[command(
-    after_help = "Needs no network, no targets and no secrets, except with a URL.
+#[command(after_help = "Needs no network, no targets and no secrets, except with a URL.
 
 Example: mainstay validate policies --output sarif > mainstay.sarif
-Exit codes: 0 valid, 1 not valid, 64 wrong usage"
-)]
+Exit codes: 0 valid, 1 not valid, 64 wrong usage")]
 pub struct ValidateArgs {
     /// A folder; its files as they are, committed or not
     pub dir: Option<PathBuf>,
@@ -247,7 +246,8 @@ pub struct ApplyArgs {
 }
 
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Example: mainstay daemon -C https://git.example/ops/policies --interval 60s
+#[command(after_help = "Example: mainstay daemon -C https://git.example/ops/policies --interval \
+                        60s
 SIGTERM ends cleanly, a second one at once. MAINSTAY_LOG sets the log filter.")]
 pub struct DaemonArgs {
     /// Time between passes
@@ -447,7 +447,8 @@ pub enum RepositoryCommand {
     },
     /// Remove stored data that no snapshot needs
     Prune {
-        /// How long marked data waits before it is removed, so that writers without locks stay safe
+        /// How long marked data waits before it is removed, so that writers without locks stay
+        /// safe
         #[arg(long, default_value = "24h", value_name = "DURATION")]
         grace: String,
         /// Only say what would be freed

@@ -25,12 +25,7 @@ pub struct CliError {
 impl CliError {
     /// Returns an error with a message.
     pub fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hints: Vec::new(),
-            diagnostics: None,
-            exit: Exit::Error,
-        }
+        Self { message: message.into(), hints: Vec::new(), diagnostics: None, exit: Exit::Error }
     }
 
     /// Returns an error of wrong arguments.
@@ -73,8 +68,7 @@ impl From<PassError> for CliError {
                 ..Self::new("the configuration is not valid")
             },
             PassError::State(cause) => {
-                let mut out =
-                    Self::new(format!("the state could not be used: {}", cause.chain()));
+                let mut out = Self::new(format!("the state could not be used: {}", cause.chain()));
                 out.hints.extend(cause.hint.clone());
                 out
             }

@@ -28,17 +28,14 @@ fn main() -> ExitCode {
     };
     let ui = ui::Ui::new(&args.global);
     logging::start(&args.global, &args.command);
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            ui.error(&error::CliError::internal(format!("the runtime did not start: {error}")));
-            return exit::Exit::Error.into();
-        }
-    };
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                ui.error(&error::CliError::internal(format!("the runtime did not start: {error}")));
+                return exit::Exit::Error.into();
+            }
+        };
     let code = runtime.block_on(commands::run(args, &ui));
     // Blocking work that was cancelled ends by itself; nothing waits for it here.
     runtime.shutdown_background();

@@ -1,5 +1,5 @@
-//! Shows what happens while a plan runs: bars on a terminal, one line per step elsewhere, JSON lines
-//! when data is JSON.
+//! Shows what happens while a plan runs: bars on a terminal, one line per step elsewhere, JSON
+//! lines when data is JSON.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -96,9 +96,9 @@ fn describe(step: &StepId, outcome: &Outcome) -> Vec<String> {
             let mut lines = vec![format!(
                 "  PARTIAL  {step}  {summary}; {failures_count} items are not in it:"
             )];
-            lines.extend(failures.iter().take(10).map(|f| {
-                format!("             {}: {}", f.item, f.error)
-            }));
+            lines.extend(
+                failures.iter().take(10).map(|f| format!("             {}: {}", f.item, f.error)),
+            );
             if *failures_count > 10 {
                 lines.push("             … (`mainstay explain` names more)".into());
             }

@@ -1,4 +1,5 @@
-//! The command reference `docs/commands.md`, made from the arguments' own help and pinned by a test.
+//! The command reference `docs/commands.md`, made from the arguments' own help and pinned by a
+//! test.
 
 use clap::{Command, CommandFactory};
 
@@ -8,14 +9,11 @@ use crate::args::Args;
 fn reference() -> String {
     let mut text = String::from(
         "# Commands\n\nMade from `mainstay --help`; a test keeps it equal. `UPDATE_GOLDEN=1 cargo \
-         test -p mainstay-cli` writes it anew.\n\n## Exit codes\n\n\
-         | code | meaning |\n|---|---|\n\
-         | 0 | done; `plan`: nothing to do |\n\
-         | 1 | error, or something was partial |\n\
-         | 2 | `plan`: there is something to do; `apply`: some steps still wait |\n\
-         | 3 | destructive steps wait for approval, or an alarm for `accept` |\n\
-         | 4 | something could not be observed |\n\
-         | 64 | wrong usage |\n",
+         test -p mainstay-cli` writes it anew.\n\n## Exit codes\n\n| code | meaning \
+         |\n|---|---|\n| 0 | done; `plan`: nothing to do |\n| 1 | error, or something was partial \
+         |\n| 2 | `plan`: there is something to do; `apply`: some steps still wait |\n| 3 | \
+         destructive steps wait for approval, or an alarm for `accept` |\n| 4 | something could \
+         not be observed |\n| 64 | wrong usage |\n",
     );
     let mut top = Args::command().term_width(90);
     top.build();

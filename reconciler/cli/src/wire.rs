@@ -96,15 +96,13 @@ pub fn secrets(global: &Global) -> Result<Chain, CliError> {
 /// Returns the location of the config repository: a URL as it is, a folder made absolute.
 pub fn location(text: &str) -> Result<Location, CliError> {
     let url = text.contains("://") || (text.contains(':') && !Path::new(text).exists());
-    let text =
-        if url { text.to_owned() } else { absolute_text(Path::new(text))? };
+    let text = if url { text.to_owned() } else { absolute_text(Path::new(text))? };
     Ok(Location::parse(&text)?)
 }
 
 fn absolute_text(path: &Path) -> Result<String, CliError> {
-    let absolute = path
-        .canonicalize()
-        .map_err(|e| CliError::new(format!("{}: {e}", path.display())))?;
+    let absolute =
+        path.canonicalize().map_err(|e| CliError::new(format!("{}: {e}", path.display())))?;
     absolute
         .into_os_string()
         .into_string()
@@ -112,11 +110,7 @@ fn absolute_text(path: &Path) -> Result<String, CliError> {
 }
 
 /// Returns the config repository.
-pub fn source(
-    global: &Global,
-    cache: &Path,
-    secrets: Arc<dyn Secrets>,
-) -> Result<Git, CliError> {
+pub fn source(global: &Global, cache: &Path, secrets: Arc<dyn Secrets>) -> Result<Git, CliError> {
     let access = Access {
         token: Some(SecretRef("git-token".into())),
         key: std::env::var_os("MAINSTAY_GIT_KEY").map(PathBuf::from),

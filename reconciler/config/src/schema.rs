@@ -71,7 +71,8 @@ fn make(kind: Kind) -> Value {
 }
 
 /// Takes out what the generator says beyond the documents' rules: `null` (an empty value is a slip,
-/// not a choice), number formats, line breaks, and defaults that are only the absence of everything.
+/// not a choice), number formats, line breaks, and defaults that are only the absence of
+/// everything.
 fn tidy(schema: &mut Value) {
     let Value::Object(map) = schema else { return };
     map.remove("format");

@@ -10,7 +10,8 @@ use model::diagnostic::Diagnostic;
 use support::{QUICKSTART, Tree, golden, load_tree, tree};
 
 fn findings() -> (Vec<Diagnostic>, Tree) {
-    let odd = "apiVersion: mainstay.dev/v1\nkind: Host\nmetadata: { name: here }\nspec: { \"<a&b>: %0A,::error\\e[31m\": 1, connection: local }\n";
+    let odd = "apiVersion: mainstay.dev/v1\nkind: Host\nmetadata: { name: here }\nspec: { \
+               \"<a&b>: %0A,::error\\e[31m\": 1, connection: local }\n";
     let unprotected = QUICKSTART.replace("application: shop", "types: [sqlite, directory]");
     let unprotected = unprotected.replace("retention", "retenton");
     let files = tree(&[("a b/mainstay.yaml", &unprotected), ("odd,file.yaml", odd)]);

@@ -48,11 +48,10 @@ fn every_field_is_described() {
 #[test]
 fn diagnostics_are_documented() {
     let mut text = String::from(
-        "# Diagnostics\n\n\
-         What `mainstay validate` can say. A code stays what it is: programs may rely on it. An error\n\
-         means that the configuration is not used at all; a warning, that it is used and probably does\n\
-         not do what was meant. `tests/invalid/` has an example of each.\n\n\
-         | code | severity | meaning |\n|---|---|---|\n",
+        "# Diagnostics\n\nWhat `mainstay validate` can say. A code stays what it is: programs may \
+         rely on it. An error\nmeans that the configuration is not used at all; a warning, that \
+         it is used and probably does\nnot do what was meant. `tests/invalid/` has an example of \
+         each.\n\n| code | severity | meaning |\n|---|---|---|\n",
     );
     let mut codes: Vec<_> = CODES.iter().collect();
     codes.sort_by_key(|code| code.code);

@@ -105,7 +105,8 @@ fn where_documents_lie_does_not_matter() {
 
 #[test]
 fn quotes_around_booleans_and_numbers_are_asked_for() {
-    let text = "apiVersion: mainstay.dev/v1\nkind: Host\nmetadata: { name: a, labels: { a: true, b: 1, c: null, d: \"no\" } }\nspec: { connection: local }\n";
+    let text = "apiVersion: mainstay.dev/v1\nkind: Host\nmetadata: { name: a, labels: { a: true, \
+                b: 1, c: null, d: \"no\" } }\nspec: { connection: local }\n";
     assert_eq!(
         support::codes(text),
         ["3:35 type-mismatch", "3:44 type-mismatch", "3:47 value-missing"]
@@ -118,11 +119,14 @@ fn many_documents_are_quick() {
     let mut files = tree(&[("base.yaml", QUICKSTART)]);
     for n in 0..DOCUMENTS {
         let text = format!(
-            "apiVersion: mainstay.dev/v1\nkind: Application\nmetadata: {{ name: app-{n} }}\nspec:\n  resources:\n    - name: files\n      type: directory\n      target: host/here\n      with: {{ path: /srv/app-{n} }}\n      dependsOn: [shop/uploads]\n"
+            "apiVersion: mainstay.dev/v1\nkind: Application\nmetadata: {{ name: app-{n} \
+             }}\nspec:\n  resources:\n    - name: files\n      type: directory\n      target: \
+             host/here\n      with: {{ path: /srv/app-{n} }}\n      dependsOn: [shop/uploads]\n"
         );
         files.insert(format!("apps/{n}.yaml"), text.into_bytes());
     }
-    let backup = "apiVersion: mainstay.dev/v1\nkind: Backup\nmetadata: { name: all }\nspec: { select: { all: true }, retention: gfs-standard }\n";
+    let backup = "apiVersion: mainstay.dev/v1\nkind: Backup\nmetadata: { name: all }\nspec: { \
+                  select: { all: true }, retention: gfs-standard }\n";
     files.insert("backup.yaml".to_owned(), backup.as_bytes().to_vec());
     let begun = Instant::now();
     let loaded = load_tree(&files);

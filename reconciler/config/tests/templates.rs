@@ -55,9 +55,12 @@ spec:
 
 fn with(parameters: &str) -> Tree {
     let application = format!(
-        "apiVersion: mainstay.dev/v1\nkind: Application\nmetadata: {{ name: crm }}\nspec:\n  resources:\n    - name: jobs\n      type: queue\n      target: host/here\n      with: {parameters}\n"
+        "apiVersion: mainstay.dev/v1\nkind: Application\nmetadata: {{ name: crm }}\nspec:\n  \
+         resources:\n    - name: jobs\n      type: queue\n      target: host/here\n      with: \
+         {parameters}\n"
     );
-    let backup = "apiVersion: mainstay.dev/v1\nkind: Backup\nmetadata: { name: rest }\nspec: { select: { types: [queue] } }\n";
+    let backup = "apiVersion: mainstay.dev/v1\nkind: Backup\nmetadata: { name: rest }\nspec: { \
+                  select: { types: [queue] } }\n";
     tree(&[
         ("base.yaml", QUICKSTART),
         ("crm.yaml", &application),
@@ -102,7 +105,8 @@ fn optional_parts_are_left_out() {
 #[test]
 fn everything_given_is_there() {
     let agent = agent(
-        "{ name: orders, port: 5, password: { secret: queue-pw }, topics: [a, \"b c\"], durable: false }",
+        "{ name: orders, port: 5, password: { secret: queue-pw }, topics: [a, \"b c\"], durable: \
+         false }",
     );
     assert_eq!(agent.env["QUEUE_PASSWORD"].0, [secret("queue-pw")]);
     assert_eq!(agent.env["QUEUE_PORT"], Arg::text("5"));
@@ -167,7 +171,9 @@ fn values_stay_one_argument_and_are_never_rendered_again() {
 #[test]
 fn a_recovery_into_another_place_renders_with_merged_parameters() {
     let mut tree = with("{ name: orders, port: 5 }");
-    let recovery = "apiVersion: mainstay.dev/v1\nkind: Recovery\nmetadata: { name: copy }\nspec:\n  resource: crm/jobs\n  into: { with: { name: orders_copy } }\n  token: one\n";
+    let recovery = "apiVersion: mainstay.dev/v1\nkind: Recovery\nmetadata: { name: copy \
+                    }\nspec:\n  resource: crm/jobs\n  into: { with: { name: orders_copy } }\n  \
+                    token: one\n";
     tree.insert("recovery.yaml".to_owned(), recovery.as_bytes().to_vec());
     let loaded = load_tree(&tree);
     assert_eq!(loaded.diagnostics, vec![]);
@@ -178,7 +184,9 @@ fn a_recovery_into_another_place_renders_with_merged_parameters() {
 
 #[test]
 fn a_template_of_the_tree_takes_the_place_of_the_built_in_one() {
-    let own = "apiVersion: mainstay.dev/v1\nkind: AgentTemplate\nmetadata: { name: directory }\nspec:\n  parameters: { path: { type: path, required: true } }\n  tree: { path: \"{{ path }}/data\", excludes: [\"*.tmp\"] }\n";
+    let own = "apiVersion: mainstay.dev/v1\nkind: AgentTemplate\nmetadata: { name: directory \
+               }\nspec:\n  parameters: { path: { type: path, required: true } }\n  tree: { path: \
+               \"{{ path }}/data\", excludes: [\"*.tmp\"] }\n";
     let loaded = load_tree(&tree(&[("a.yaml", QUICKSTART), ("b.yaml", own)]));
     assert_eq!(loaded.diagnostics, vec![]);
     let overriding = loaded.documents.iter().filter(|d| d.overrides).count();

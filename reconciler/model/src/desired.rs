@@ -359,7 +359,8 @@ pub struct Recovery {
     pub repository: Option<Name>,
     /// Which point.
     pub point: Point,
-    /// Another place of the same type, rendered with other parameters; `None`: the resource itself.
+    /// Another place of the same type, rendered with other parameters; `None`: the resource
+    /// itself.
     pub into: Option<Agent>,
     /// Only these paths of a tree; empty: all.
     pub paths: Vec<String>,
@@ -446,8 +447,8 @@ pub struct Guardrail {
     pub restore_over: Budget,
     /// How many re-creations and restores of what is gone.
     pub recreate: Budget,
-    /// When more than this many per cent of the resources (and at least three) are lost at once, we
-    /// are probably blind: observe only.
+    /// When more than this many per cent of the resources (and at least three) are lost at once,
+    /// we are probably blind: observe only.
     pub mass_loss_percent: u8,
 }
 

@@ -24,8 +24,8 @@ pub struct Marker {
     /// Numbers that only grow while nothing is put back: an LSN, a revision, a sequence. A lower
     /// one under the same identity means rolled back.
     pub counters: BTreeMap<String, u64>,
-    /// Digest of the content, where it can be had cheaply: equal to an older point's and not to the
-    /// newest's means rolled back.
+    /// Digest of the content, where it can be had cheaply: equal to an older point's and not to
+    /// the newest's means rolled back.
     pub digest: Option<String>,
     /// Counts that may fall (rows of a table, files); compared with limits and after a restore.
     pub counts: BTreeMap<String, u64>,

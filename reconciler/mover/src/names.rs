@@ -1,7 +1,8 @@
 //! Names of users and groups by number, from the local files; read once.
 //!
-//! `/etc/passwd` and `/etc/group` are read directly: the C library's look-up needs unsafe code and a
-//! dynamic linker, and the mover is one static binary. Accounts of directory services have no name then.
+//! `/etc/passwd` and `/etc/group` are read directly: the C library's look-up needs unsafe code and
+//! a dynamic linker, and the mover is one static binary. Accounts of directory services have no
+//! name then.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Exclusion patterns as restic's users know them; asked by the walk for every entry.
 //!
-//! `globset` and `ignore` were weighed: the first has no component-wise relative matching, the second
-//! gitignore's rules, which differ from restic's just where users would notice.
+//! `globset` and `ignore` were weighed: the first has no component-wise relative matching, the
+//! second gitignore's rules, which differ from restic's just where users would notice.
 
 /// An ordered list of patterns; the last one that matches decides.
 #[derive(Clone, Debug, Default)]

@@ -1,8 +1,8 @@
 //! The mover port's writing side for files of this machine: a tree below one directory.
 //!
 //! What is restored may come from a hostile host, and others may work in the target meanwhile. Each
-//! path component is checked, and the kernel resolves every path beneath the target's handle without
-//! following any symbolic link (`openat2`, or step by step where a kernel lacks it).
+//! path component is checked, and the kernel resolves every path beneath the target's handle
+//! without following any symbolic link (`openat2`, or step by step where a kernel lacks it).
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

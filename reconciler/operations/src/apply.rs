@@ -109,8 +109,8 @@ async fn apply_here(
     Ok(Applied { pass: Some(pass), summary })
 }
 
-/// Returns the saved plan if the world still asks for the same: the same steps with the same actions
-/// and preconditions, for the same commit. The instant may differ.
+/// Returns the saved plan if the world still asks for the same: the same steps with the same
+/// actions and preconditions, for the same commit. The instant may differ.
 fn take_saved(saved: &Plan, pass: &Pass) -> Result<Plan, ApplyError> {
     if saved.version > PLAN_VERSION {
         return Err(ApplyError::Stale(format!(

@@ -1,5 +1,5 @@
-//! `backup ADDRESS`: asks for a backup now, without editing git. It is served like a trigger, by the
-//! daemon or by an `apply` that follows.
+//! `backup ADDRESS`: asks for a backup now, without editing git. It is served like a trigger, by
+//! the daemon or by an `apply` that follows.
 
 use model::digest::Digest;
 use model::error::PortError;

@@ -1,5 +1,5 @@
-//! What a person asks for, one file a verb, over the runtime and the ports; used by the command line
-//! and, later, by the web face.
+//! What a person asks for, one file a verb, over the runtime and the ports; used by the command
+//! line and, later, by the web face.
 //!
 //! Must not contain: argument parsing, HTTP, printing.
 

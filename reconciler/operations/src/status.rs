@@ -1,5 +1,5 @@
-//! `status`, `plan`, `explain`, `snapshots`: looks at the world as a reader, who leaves everything as
-//! it is, our own state included.
+//! `status`, `plan`, `explain`, `snapshots`: looks at the world as a reader, who leaves everything
+//! as it is, our own state included.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,6 @@
-//! What a retention policy promises: how far back one can always go, and how a schedule and a policy
-//! play out over years. Called by `retention simulate`. Semantics: `docs/semantics.md`, "Horizon".
+//! What a retention policy promises: how far back one can always go, and how a schedule and a
+//! policy play out over years. Called by `retention simulate`. Semantics: `docs/semantics.md`,
+//! "Horizon".
 
 #[cfg(test)]
 mod tests;
@@ -30,12 +31,12 @@ pub enum Horizon {
     Forever,
 }
 
-/// Returns how far back one can go at any instant, once the series is old enough and as long as every
-/// backup of the schedule succeeds; `from` is where the schedule's gaps are looked at.
+/// Returns how far back one can go at any instant, once the series is old enough and as long as
+/// every backup of the schedule succeeds; `from` is where the schedule's gaps are looked at.
 ///
 /// A rule that keeps *n* periods keeps the newest point of the oldest of them, which may lie at the
-/// very end of that period, and the newest period may just have begun: only *n* - 2 whole periods lie
-/// between. `within` and `last` lose at most one gap of the schedule.
+/// very end of that period, and the newest period may just have begun: only *n* - 2 whole periods
+/// lie between. `within` and `last` lose at most one gap of the schedule.
 pub fn horizon(policy: &Retention, schedule: &Schedule, from: Timestamp) -> Horizon {
     if is_empty(policy) {
         return Horizon::Forever;

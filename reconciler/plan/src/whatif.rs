@@ -1,5 +1,5 @@
-//! What if something were lost now: which resources are hit, what could be brought back, from where,
-//! in which order, and how old it would be. Called by `whatif`; a pure question to a saved
+//! What if something were lost now: which resources are hit, what could be brought back, from
+//! where, in which order, and how old it would be. Called by `whatif`; a pure question to a saved
 //! observation, for which no target need be reached.
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Compares this engine with restic on data that it makes itself, and prints a Markdown table.
 //!
-//! `bench run DIR [SCALE]` needs restic in `$RESTIC` or on `PATH`; SCALE 1 is the full size (tree of
-//! 2 GB and 50,000 files, 1 GiB random, 100,000 small files, 1 GiB database). Each step of ours runs
-//! as a process of its own (`bench backup …`), key derivation and all, as restic's does.
+//! `bench run DIR [SCALE]` needs restic in `$RESTIC` or on `PATH`; SCALE 1 is the full size (tree
+//! of 2 GB and 50,000 files, 1 GiB random, 100,000 small files, 1 GiB database). Each step of ours
+//! runs as a process of its own (`bench backup …`), key derivation and all, as restic's does.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)] // A tool for people.
 
 use std::fs;
@@ -64,7 +64,7 @@ fn backup(repo: &Repository, source: &Path, chunking: &str) {
         options.chunking = Chunking::FixedBySize;
     }
     let request = WalkRequest {
-        roots: vec![source.as_os_str().as_bytes().to_vec()],
+        roots: vec![Path::as_os_str(source).as_bytes().to_vec()],
         ..WalkRequest::default()
     };
     let finishing = |_: &_| Ok(Finishing::default());

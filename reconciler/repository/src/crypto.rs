@@ -1,7 +1,8 @@
 //! Sealing and opening of every stored byte: AES-256-CTR with Poly1305-AES, as restic's design
 //! document ("Keys, Encryption and MAC") lays down. Key derivation by scrypt.
 //!
-//! SHA-256 and AES come from aws-lc, Poly1305 from RustCrypto (aws-lc offers it only inside an AEAD).
+//! SHA-256 and AES come from aws-lc, Poly1305 from RustCrypto (aws-lc offers it only inside an
+//! AEAD).
 
 use aws_lc_rs::cipher::{
     AES_128, AES_256, DecryptingKey, DecryptionContext, EncryptingKey, EncryptionContext,

@@ -41,8 +41,8 @@ impl Scratch {
 
 /// What came of one blob.
 pub(crate) enum Fetched<'f> {
-    /// Its plain bytes, checked, and the bytes as they were packed: compressed or not, without seal.
-    /// The latter are empty when the blob came from another place than the one asked for.
+    /// Its plain bytes, checked, and the bytes as they were packed: compressed or not, without
+    /// seal. The latter are empty when the blob came from another place than the one asked for.
     Blob { plain: &'f [u8], packed: &'f [u8] },
     /// It is damaged or gone wherever it lies.
     Lost(&'f PortError),

@@ -1,4 +1,5 @@
-//! The data engine: repositories in restic's format, version 2 (version 1 is read), on a storage port.
+//! The data engine: repositories in restic's format, version 2 (version 1 is read), on a storage
+//! port.
 //!
 //! [`Repository`] is the door. Trees of files are read and written through the mover port, so the
 //! engine never touches a protected file itself.

@@ -115,7 +115,8 @@ pub(crate) fn list(store: &Store, me: &Owner, now: Timestamp) -> Result<Vec<Lock
         let lock: LockJson = serde_json::from_slice(&json)
             .map_err(|e| unreadable(&id, PortError::terminal("BadLock", e.to_string())))?;
         let here = !lock.hostname.is_empty() && lock.hostname == me.host;
-        // A container's first process has the same number after each start; the run tells them apart.
+        // A container's first process has the same number after each start; the run tells them
+        // apart.
         let reborn = lock.pid == i64::from(me.pid)
             && !lock.mainstay_run.is_empty()
             && lock.mainstay_run != me.run;

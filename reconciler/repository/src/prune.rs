@@ -1,11 +1,12 @@
-//! Pruning in two phases. Marking: what no snapshot needs leaves the index, packs with much waste are
-//! repacked, and the packs that the index no longer names are listed in a mark. Sweeping: once a
-//! grace period has passed, snapshots and index are looked at again, and only then packs are deleted.
+//! Pruning in two phases. Marking: what no snapshot needs leaves the index, packs with much waste
+//! are repacked, and the packs that the index no longer names are listed in a mark. Sweeping: once
+//! a grace period has passed, snapshots and index are looked at again, and only then packs are
+//! deleted.
 //!
-//! Writers that honour locks are kept out of both. Those that do not (rustic) find no marked blob in
-//! any index from the mark on; one that began before and finishes within the grace period has its
-//! blobs found again by the second look. restic takes marked packs for unused files, which it may
-//! delete as well.
+//! Writers that honour locks are kept out of both. Those that do not (rustic) find no marked blob
+//! in any index from the mark on; one that began before and finishes within the grace period has
+//! its blobs found again by the second look. restic takes marked packs for unused files, which it
+//! may delete as well.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

@@ -28,7 +28,8 @@ pub struct RebuildReport {
 
 impl Repository {
     /// Makes the index anew: from what it says where packs and sizes agree, from the packs' headers
-    /// otherwise, or from all headers with `read_all`. An index file that cannot be read is replaced.
+    /// otherwise, or from all headers with `read_all`. An index file that cannot be read is
+    /// replaced.
     pub fn rebuild_index(
         &self,
         read_all: bool,

@@ -1,5 +1,5 @@
-//! The repository: made or opened with a password, its keys, its index, its snapshots and its locks.
-//! The verbs that work on it lie in the modules beside this one.
+//! The repository: made or opened with a password, its keys, its index, its snapshots and its
+//! locks. The verbs that work on it lie in the modules beside this one.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 

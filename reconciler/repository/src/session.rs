@@ -1,5 +1,6 @@
-//! Writing of new blobs: each is compressed, sealed, opened again and compared, packed, and the packs
-//! uploaded by threads of their own; at the end the index. Used by backup, copy, prune and repair.
+//! Writing of new blobs: each is compressed, sealed, opened again and compared, packed, and the
+//! packs uploaded by threads of their own; at the end the index. Used by backup, copy, prune and
+//! repair.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

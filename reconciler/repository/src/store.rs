@@ -1,4 +1,5 @@
-//! Unpacked files and blobs in storage: sealing, opening and checking of each; used by every operation.
+//! Unpacked files and blobs in storage: sealing, opening and checking of each; used by every
+//! operation.
 
 use std::sync::Arc;
 

@@ -13,7 +13,8 @@ pub(crate) fn padding(size: u64) -> &'static [u8] {
     if over == 0 { &[] } else { &ZEROS[over..] }
 }
 
-/// Returns the header blocks of an entry: a pax one with what the old form cannot say, then the old.
+/// Returns the header blocks of an entry: a pax one with what the old form cannot say, then the
+/// old.
 pub(crate) fn header(path: &[u8], entry: &Entry) -> Vec<u8> {
     let mut path = path.to_vec();
     if entry.kind == EntryKind::Directory {

@@ -15,8 +15,8 @@ use crate::treecache::TreeCache;
 /// Blobs by kind and id.
 pub(crate) type Used = HashSet<(BlobKind, Id)>;
 
-/// Returns all blobs that the given root trees need. A tree that cannot be read is an error: what it
-/// needs is not known, so nothing may be deleted.
+/// Returns all blobs that the given root trees need. A tree that cannot be read is an error: what
+/// it needs is not known, so nothing may be deleted.
 pub(crate) fn of_trees(
     store: &Store,
     index: &Index,

@@ -1,5 +1,5 @@
-//! The n-th storage operation fails, for every n: before it did its work or after, once or for ever.
-//! Whatever happens, what was committed stays whole, and a further try succeeds.
+//! The n-th storage operation fails, for every n: before it did its work or after, once or for
+//! ever. Whatever happens, what was committed stays whole, and a further try succeeds.
 #![allow(clippy::unwrap_used)] // Suites fail by panicking.
 
 mod common;

@@ -1,5 +1,5 @@
-//! Killed after each journal record, by the real binary on real data: the next run comes to the same
-//! end, and restic finds nothing wrong.
+//! Killed after each journal record, by the real binary on real data: the next run comes to the
+//! same end, and restic finds nothing wrong.
 
 use std::fs;
 

@@ -1,4 +1,5 @@
-//! A person's hand tools, with the configuration and with nothing but a repository and its password.
+//! A person's hand tools, with the configuration and with nothing but a repository and its
+//! password.
 
 use std::fs;
 

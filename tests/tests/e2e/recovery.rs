@@ -99,8 +99,8 @@ fn a_trigger_is_served_once() {
     world.run(&["apply"]).ends(0);
     world.document(
         "trigger.yaml",
-        "apiVersion: mainstay.dev/v1\nkind: Trigger\nmetadata: { name: now }\nspec:\n  \
-         backup: shop\n  token: before-the-upgrade\n",
+        "apiVersion: mainstay.dev/v1\nkind: Trigger\nmetadata: { name: now }\nspec:\n  backup: \
+         shop\n  token: before-the-upgrade\n",
     );
     world.commit("back up now");
     world.run(&["apply"]).ends(0);

@@ -20,7 +20,8 @@ fn with_database() -> World {
         .unwrap();
     add(&path, 100);
     let resource = format!(
-        "    - name: orders\n      type: sqlite\n      target: host/here\n      with: {{ path: \"{}\" }}\n",
+        "    - name: orders\n      type: sqlite\n      target: host/here\n      with: {{ path: \
+         \"{}\" }}\n",
         path.display()
     );
     let anchor = "---\napiVersion: mainstay.dev/v1\nkind: Backup";

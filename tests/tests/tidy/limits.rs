@@ -12,7 +12,8 @@ const FN_LINES_MAX: usize = 70;
 const LINE_CHARS_MAX: usize = 100;
 
 const SPLIT: &str = "split along the nouns it holds; unit tests move to `tests.rs` beside the \
-     file. The list tests/tidy-ratchet.txt is for what cannot be split today, and only shrinks.";
+                     file. The list tests/tidy-ratchet.txt is for what cannot be split today, and \
+                     only shrinks.";
 
 #[test]
 fn files_are_short() {

@@ -41,7 +41,7 @@ const NO_RANDOMNESS: Ban = Ban {
 };
 const NO_FILES: Ban = Ban {
     crates: PURE,
-    patterns: &["fs::", "File::", "process::", "thread::", "TcpStream", "UdpSocket", "stdin"],
+    patterns: &["fs::", "File::", "process::", "thread::spawn", "TcpStream", "UdpSocket", "stdin"],
     mend: "take bytes and return values; files, processes and sockets belong to `adapters`",
 };
 const NO_ASYNC: Ban = Ban {
@@ -65,7 +65,6 @@ const NO_PRINTING: Ban = Ban {
         "runtime",
         "operations",
         "server",
-        "testkit",
     ],
     patterns: &["println!", "eprintln!", "print!", "eprint!", "io::stdout", "io::stderr"],
     mend: "return the value, or send an event; only `cli` prints",

@@ -107,7 +107,8 @@ async fn a_session_holds_while_streams_are_read() {
     streamed.argv.push(Arg(vec![Piece::Hole("facts.snapshot".to_owned())]));
     streamed.argv.push(Arg(vec![Piece::Hole("scratch".to_owned())]));
     let held = format!(
-        "echo '{{\"identity\":\"i\",\"snapshot\":\"snap-1\"}}'; cat >/dev/null; echo closed >> '{}'",
+        "echo '{{\"identity\":\"i\",\"snapshot\":\"snap-1\"}}'; cat >/dev/null; echo closed >> \
+         '{}'",
         log.display()
     );
     let chunking = Chunking::Content;

@@ -1,5 +1,5 @@
-//! The data engine behind its port: opens repositories, turns resources into snapshots with receipts
-//! and snapshots into data again. The engine itself works on threads of its own.
+//! The data engine behind its port: opens repositories, turns resources into snapshots with
+//! receipts and snapshots into data again. The engine itself works on threads of its own.
 
 mod open;
 mod receipts;
@@ -150,9 +150,8 @@ impl Inner {
                 Content::Tree { tree, .. } => {
                     let request = walk_request(&tree);
                     let mover = LocalSource::default();
-                    repository.backup_tree(
-                        &mover, &request, &options, finishing, progress, cancel,
-                    )?
+                    repository
+                        .backup_tree(&mover, &request, &options, finishing, progress, cancel)?
                 }
                 Content::Streams(streams) => {
                     options.chunking = chunking(&streams);
@@ -186,8 +185,7 @@ impl Inner {
     ) -> Result<Verified, PortError> {
         let repository = self.openings.open(spec)?;
         let id = parse_id(snapshot)?;
-        let options =
-            CheckOptions { depth: Depth::All, snapshots: vec![id], threads: 0 };
+        let options = CheckOptions { depth: Depth::All, snapshots: vec![id], threads: 0 };
         let report = repository.check(&options, progress, cancel)?;
         let failures = report
             .faults

@@ -70,8 +70,7 @@ impl Openings {
         {
             return Ok(known.repository.clone());
         }
-        let repository =
-            Arc::new(Repository::open(storage, password.expose(), self.options())?);
+        let repository = Arc::new(Repository::open(storage, password.expose(), self.options())?);
         let opened = Opened {
             storage: spec.storage.clone(),
             password,
@@ -185,8 +184,8 @@ fn anything_in(spec: &RepositorySpec) -> Result<Option<String>, PortError> {
 /// The folders of a repository; what else lies beside them is not ours.
 const FOLDERS: [&str; 5] = ["data", "index", "keys", "locks", "snapshots"];
 
-/// Whether a making of a repository was killed half-way: its folders are there, its config, which is
-/// written last, is not, and nothing was ever stored.
+/// Whether a making of a repository was killed half-way: its folders are there, its config, which
+/// is written last, is not, and nothing was ever stored.
 fn is_unfinished(spec: &RepositorySpec) -> bool {
     let StorageSpec::Local { path, .. } = &spec.storage;
     let Ok(entries) = fs::read_dir(path) else { return false };

@@ -1,5 +1,5 @@
-//! Receipts and control records inside snapshots. The receipt is a field of the snapshot's own JSON;
-//! its essentials are tags as well, because restic drops fields that it does not know when it
+//! Receipts and control records inside snapshots. The receipt is a field of the snapshot's own
+//! JSON; its essentials are tags as well, because restic drops fields that it does not know when it
 //! rewrites or copies a snapshot.
 
 use std::collections::BTreeSet;
@@ -124,11 +124,7 @@ fn receipt_from_tags(snapshot: &Snapshot) -> Option<Receipt> {
 }
 
 /// Writes a control record as a snapshot of one small file.
-pub fn record(
-    repository: &Repository,
-    control: &Control,
-    now: Timestamp,
-) -> Result<(), PortError> {
+pub fn record(repository: &Repository, control: &Control, now: Timestamp) -> Result<(), PortError> {
     let text = serde_json::to_vec_pretty(control).map_err(|e| {
         PortError::terminal("Internal", "a control record does not serialise").with_source(e)
     })?;

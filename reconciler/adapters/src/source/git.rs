@@ -415,13 +415,15 @@ impl Inner {
             (_, ErrorCode::Auth) => PortError::terminal("AuthenticationFailed", message)
                 .with_hint("check the token or key and what it may read"),
             (ErrorClass::Callback, _) => PortError::terminal("AuthenticationFailed", message),
-            (_, ErrorCode::Certificate) => PortError::terminal("HostNotTrusted", message).with_hint(
-                "add the server's key of that type to known_hosts, or the certificate's authority \
-                 to the system's, once you are sure that it is the right server",
-            ),
+            (_, ErrorCode::Certificate) => PortError::terminal("HostNotTrusted", message)
+                .with_hint(
+                    "add the server's key of that type to known_hosts, or the certificate's \
+                     authority to the system's, once you are sure that it is the right server",
+                ),
             (_, ErrorCode::User) => too_slow(),
-            (_, ErrorCode::Owner) => PortError::terminal("OwnerDiffers", message)
-                .with_hint("git config --global --add safe.directory PATH, as the user that runs this"),
+            (_, ErrorCode::Owner) => PortError::terminal("OwnerDiffers", message).with_hint(
+                "git config --global --add safe.directory PATH, as the user that runs this",
+            ),
             _ if self.location.reach == Reach::Https && refused_by_host(error.message()) => {
                 PortError::terminal("AuthenticationFailed", message)
                     .with_hint("check the token and what it may read")

@@ -1,4 +1,5 @@
-//! Where a git repository lies: a checked URL or path without credentials. Parsed for the git source.
+//! Where a git repository lies: a checked URL or path without credentials. Parsed for the git
+//! source.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! A state in a folder: `state.db`, `journal/`, `lock`. What is damaged is put aside with a note and
-//! made anew: it is a cache.
+//! A state in a folder: `state.db`, `journal/`, `lock`. What is damaged is put aside with a note
+//! and made anew: it is a cache.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,10 +1,10 @@
 //! The journal of a state: records in segment files, each compressed and checksummed, each durable
 //! before `append` returns. Readable after any crash; damage costs the damaged records only.
 //!
-//! A segment is [`MAGIC`], then records: mark (4 bytes), length of the payload (u32, little-endian),
-//! blake3 of sequence (u64, little-endian) and payload (32 bytes), sequence (8 bytes), payload (a
-//! zstd frame of the record's JSON). The mark makes it possible to find the next record after a
-//! damaged one. A segment is named by the sequence number of its first record.
+//! A segment is [`MAGIC`], then records: mark (4 bytes), length of the payload (u32,
+//! little-endian), blake3 of sequence (u64, little-endian) and payload (32 bytes), sequence (8
+//! bytes), payload (a zstd frame of the record's JSON). The mark makes it possible to find the next
+//! record after a damaged one. A segment is named by the sequence number of its first record.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -83,8 +83,8 @@ impl Journal {
             let scan = scan(&read_segment(&segment)?);
             if scan.damaged_bytes > 0 {
                 journal.notes.push(format!(
-                    "{} bytes in the middle of the journal {} are damaged; the records around them \
-                     are whole",
+                    "{} bytes in the middle of the journal {} are damaged; the records around \
+                     them are whole",
                     scan.damaged_bytes,
                     segment.display()
                 ));

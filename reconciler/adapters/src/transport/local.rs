@@ -34,8 +34,9 @@ pub struct Local {
 }
 
 impl Local {
-    /// Returns a transport. `own_program` is what the program `mainstay` means; `None` is the binary
-    /// that runs. `environment` is that of this process, of which a safe part is passed on.
+    /// Returns a transport. `own_program` is what the program `mainstay` means; `None` is the
+    /// binary that runs. `environment` is that of this process, of which a safe part is passed
+    /// on.
     pub fn new(
         own_program: Option<PathBuf>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,

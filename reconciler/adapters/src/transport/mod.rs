@@ -1,5 +1,5 @@
-//! Runs commands where protected things live. Agents speak to [`Transport`] only, so that a host over
-//! SSH or a pod is one more implementation.
+//! Runs commands where protected things live. Agents speak to [`Transport`] only, so that a host
+//! over SSH or a pod is one more implementation.
 //!
 //! Synchronous: streams are read and written by the engine's threads; callers from async code go
 //! through `spawn_blocking`. No shell is ever involved.

@@ -1,5 +1,5 @@
-//! Reads how a command ended: its exit status, and what it wrote to standard error by the template's
-//! rules. Used by everything that waits for a command.
+//! Reads how a command ended: its exit status, and what it wrote to standard error by the
+//! template's rules. Used by everything that waits for a command.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;

@@ -24,11 +24,10 @@ pub fn render(template: &str, with: &str) -> Agent {
     let file = format!("templates/{template}.yaml");
     let builtin = BTreeMap::from([(file.clone(), std::fs::read(top().join(file)).unwrap())]);
     let text = format!(
-        "apiVersion: mainstay.dev/v1\nkind: Host\nmetadata: {{ name: here }}\n\
-         spec: {{ connection: local }}\n---\n\
-         apiVersion: mainstay.dev/v1\nkind: Application\nmetadata: {{ name: app }}\n\
-         spec:\n  resources:\n    - name: res\n      type: {template}\n      target: host/here\n\
-         \u{20}     with: {with}\n"
+        "apiVersion: mainstay.dev/v1\nkind: Host\nmetadata: {{ name: here }}\nspec: {{ \
+         connection: local }}\n---\napiVersion: mainstay.dev/v1\nkind: Application\nmetadata: {{ \
+         name: app }}\nspec:\n  resources:\n    - name: res\n      type: {template}\n      \
+         target: host/here\n\u{20}     with: {with}\n"
     );
     let tree = BTreeMap::from([("mainstay.yaml".to_owned(), text.into_bytes())]);
     let loaded = config::load(&tree, &builtin, CommitId::from("worktree"));

@@ -62,12 +62,7 @@ pub fn observer(ui: &Ui) -> Arc<dyn Observer> {
 }
 
 /// Shows the plan and settles approvals: those given on the command line, then a person's yes.
-fn confirm(
-    pass: &Pass,
-    given: &BTreeSet<String>,
-    ask: bool,
-    ui: &Ui,
-) -> Option<BTreeSet<Digest>> {
+fn confirm(pass: &Pass, given: &BTreeSet<String>, ask: bool, ui: &Ui) -> Option<BTreeSet<Digest>> {
     plan::remarks(pass, ui);
     if !ui.is_json() {
         ui.lines(&::plan::render::text(&pass.plan));
@@ -85,8 +80,7 @@ fn confirm(
         }
     }
     let waits = pass.plan.steps.iter().any(|s| {
-        s.class == Class::Destructive
-            && s.waits.iter().any(|w| matches!(w, Wait::Approval { .. }))
+        s.class == Class::Destructive && s.waits.iter().any(|w| matches!(w, Wait::Approval { .. }))
     });
     if let (true, true, true, Some(digest)) =
         (waits, ask, approved.is_empty(), &pass.plan.destructive)
@@ -131,7 +125,8 @@ fn show(summary: &Summary, ui: &Ui) {
 }
 
 fn read_plan(file: &std::path::Path) -> Result<Plan, CliError> {
-    let text = std::fs::read(file).map_err(|e| CliError::new(format!("{}: {e}", file.display())))?;
+    let text =
+        std::fs::read(file).map_err(|e| CliError::new(format!("{}: {e}", file.display())))?;
     serde_json::from_slice(&text).map_err(|e| {
         CliError::new(format!("{} is not a plan: {e}", file.display()))
             .hint("plans are written by `mainstay plan --out FILE`")

@@ -29,23 +29,19 @@ pub async fn run(global: &Global, args: &DaemonArgs, ui: &Ui) -> Result<Exit, Cl
     let cancel = cancel_on_signals(|text| tracing::info!("{text}"));
     let board = Arc::new(Board::new(i64::try_from(interval_s).unwrap_or(i64::MAX)));
     if args.listen != "none" {
-        let address = server::serve(&args.listen, board.clone(), Arc::new(System))
-            .await
-            .map_err(|e| {
+        let address =
+            server::serve(&args.listen, board.clone(), Arc::new(System)).await.map_err(|e| {
                 CliError::new(format!("{}: {e}", args.listen))
                     .hint("give another address with --listen, or `--listen none`")
             })?;
         tracing::info!(%address, "serving /healthz, /readyz and /metrics");
     }
     let listener = Notify { board };
-    let options = DaemonOptions {
-        interval: Duration::from_secs(interval_s),
-        passes_max: args.passes,
-    };
+    let options =
+        DaemonOptions { interval: Duration::from_secs(interval_s), passes_max: args.passes };
     let observer: Arc<dyn Observer> = Arc::new(Unobserved);
     let passes =
-        runtime::daemon::run(&wired.world, &*lease, &options, &observer, &listener, &cancel)
-            .await;
+        runtime::daemon::run(&wired.world, &*lease, &options, &observer, &listener, &cancel).await;
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
     tracing::info!(passes, "ended");
     drop(ui.clone());

@@ -39,7 +39,7 @@ pub async fn hold(global: &Global, args: &HoldArgs, ui: &Ui) -> Result<Exit, Cli
         ui.say(format!("hold `{name}` is released"));
         return Ok(Exit::Success);
     }
-    let until = args.duration.as_deref().map(|text| until(text)).transpose()?;
+    let until = args.duration.as_deref().map(until).transpose()?;
     let reason = args.reason.clone().unwrap_or_default();
     let scope = scope(&args.on)?;
     let hold = decide::hold(&wired.world, &name, scope, &user(), &reason, until).await?;

@@ -92,7 +92,8 @@ fn open_direct(path: &str, file: &Path) -> Result<Opened, CliError> {
         return Err(CliError::usage("the password file's name must be UTF-8"));
     };
     let path = std::path::absolute(path)?;
-    let path = path.to_str().ok_or_else(|| CliError::usage("the repository's path must be UTF-8"))?;
+    let path =
+        path.to_str().ok_or_else(|| CliError::usage("the repository's path must be UTF-8"))?;
     let spec = RepositorySpec {
         name: PASSWORD.parse().map_err(usage)?,
         storage: StorageSpec::Local { path: path.to_owned(), mount_point: false },
@@ -166,7 +167,9 @@ impl Opened {
 /// Returns bytes of a name as a terminal can show them.
 pub fn shown(path: &[u8]) -> String {
     let text = String::from_utf8_lossy(path);
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    text.chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .collect()
 }
 
 fn letter(kind: EntryKind) -> char {
@@ -236,18 +239,23 @@ pub async fn find(global: &Global, args: &FindArgs, ui: &Ui) -> Result<Exit, Cli
             continue;
         }
         let patterns = [args.pattern.clone()];
-        point.repository.find(&[point.id], &patterns, &Cancel::default(), &mut |_, path, node| {
-            hits.push(json!({
-                "snapshot": point.info.id, "time": point.info.time.to_string(),
-                "path": shown(path), "size": node.entry.size,
-            }));
-            if !ui.is_json() {
-                let when = human::instant(point.info.time);
-                let size = human::bytes(node.entry.size);
-                ui.out(format!("{} {when} {size:>10} {}", point.info.id.short(), shown(path)));
-            }
-            Ok(())
-        })?;
+        point.repository.find(
+            &[point.id],
+            &patterns,
+            &Cancel::default(),
+            &mut |_, path, node| {
+                hits.push(json!({
+                    "snapshot": point.info.id, "time": point.info.time.to_string(),
+                    "path": shown(path), "size": node.entry.size,
+                }));
+                if !ui.is_json() {
+                    let when = human::instant(point.info.time);
+                    let size = human::bytes(node.entry.size);
+                    ui.out(format!("{} {when} {size:>10} {}", point.info.id.short(), shown(path)));
+                }
+                Ok(())
+            },
+        )?;
     }
     if ui.is_json() {
         ui.json(&hits)?;
@@ -295,7 +303,8 @@ pub async fn diff(global: &Global, args: &DiffArgs, ui: &Ui) -> Result<Exit, Cli
 pub async fn dump(global: &Global, args: &DumpArgs, ui: &Ui) -> Result<Exit, CliError> {
     drop(ui.clone());
     let found = open(global, &args.direct).await?.find(&args.what, None)?;
-    let path = if args.path.starts_with('/') { args.path.clone() } else { format!("/{}", args.path) };
+    let path =
+        if args.path.starts_with('/') { args.path.clone() } else { format!("/{}", args.path) };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let dumped: Result<u64, PortError> =
         found.repository.dump(&found.id, path.as_bytes(), &mut out, &Cancel::default());

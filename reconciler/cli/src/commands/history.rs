@@ -13,8 +13,7 @@ use crate::wire::wire;
 pub async fn run(global: &Global, args: &HistoryArgs, ui: &Ui) -> Result<Exit, CliError> {
     let address = args.address.as_deref().map(str::parse).transpose().map_err(usage)?;
     let wired = wire(global)?;
-    let records =
-        operations::history::history(&wired.world, address.as_ref(), args.count).await?;
+    let records = operations::history::history(&wired.world, address.as_ref(), args.count).await?;
     if ui.is_json() {
         ui.json(&records)?;
         return Ok(Exit::Success);

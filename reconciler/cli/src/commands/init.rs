@@ -21,7 +21,11 @@ pub fn run(args: &InitArgs, ui: &Ui) -> Result<Exit, CliError> {
     for path in quickstart().keys() {
         ui.out(dir.join(path).display().to_string());
     }
-    ui.hint(format!("read {}, then `mainstay validate {}`", dir.join("README.md").display(), dir.display()));
+    ui.hint(format!(
+        "read {}, then `mainstay validate {}`",
+        dir.join("README.md").display(),
+        dir.display()
+    ));
     Ok(Exit::Success)
 }
 

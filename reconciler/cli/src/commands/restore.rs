@@ -1,11 +1,11 @@
-//! `mainstay restore`: a point, or some paths of it, into a folder. For people in a hurry: no plan, no
-//! state, nothing that exists is touched outside the folder.
+//! `mainstay restore`: a point, or some paths of it, into a folder. For people in a hurry: no plan,
+//! no state, nothing that exists is touched outside the folder.
 
 use std::path::Path;
 
 use model::journal::Outcome;
-use model::progress::{Progress, ProgressSink};
 use model::ports::mover::Overwrite;
+use model::progress::{Progress, ProgressSink};
 use mover::LocalTarget;
 use repository::RestoreOptions;
 use runtime::{Observer, RunEvent};

@@ -35,13 +35,10 @@ pub async fn run(global: &Global, args: &StatusArgs, ui: &Ui) -> Result<Exit, Cl
 }
 
 fn exit(status: &Status, incomplete: bool) -> Exit {
-    let well = status
-        .resources
-        .values()
-        .all(|r| {
-            let kept = |v| matches!(v, Verdict::Kept | Verdict::NoObjective);
-            r.condition.word() == "Healthy" && kept(r.rpo) && kept(r.copies_verdict)
-        });
+    let well = status.resources.values().all(|r| {
+        let kept = |v| matches!(v, Verdict::Kept | Verdict::NoObjective);
+        r.condition.word() == "Healthy" && kept(r.rpo) && kept(r.copies_verdict)
+    });
     match (well, incomplete) {
         (_, true) => Exit::Incomplete,
         (true, false) => Exit::Success,

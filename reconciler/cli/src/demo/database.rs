@@ -37,10 +37,8 @@ fn cents(id: i64) -> i64 {
 }
 
 fn insert(connection: &Connection, id: i64) -> rusqlite::Result<usize> {
-    connection.execute(
-        "INSERT INTO orders (customer, cents) VALUES (?1, ?2)",
-        (customer(id), cents(id)),
-    )
+    connection
+        .execute("INSERT INTO orders (customer, cents) VALUES (?1, ?2)", (customer(id), cents(id)))
 }
 
 /// Makes the database.
@@ -148,17 +146,13 @@ pub fn prove(path: &Path, at_least: i64) -> Result<String, CliError> {
     if verdict != "ok" {
         return Err(CliError::new(format!("the database is damaged: {verdict}")));
     }
-    let mut statement = connection
-        .prepare("SELECT id, customer, cents FROM orders ORDER BY id")
-        .map_err(lift)?;
+    let mut statement =
+        connection.prepare("SELECT id, customer, cents FROM orders ORDER BY id").map_err(lift)?;
     let mut rows = statement.query([]).map_err(lift)?;
     let mut newest = 0;
     while let Some(row) = rows.next().map_err(lift)? {
-        let (id, who, what): (i64, String, i64) = (
-            row.get(0).map_err(lift)?,
-            row.get(1).map_err(lift)?,
-            row.get(2).map_err(lift)?,
-        );
+        let (id, who, what): (i64, String, i64) =
+            (row.get(0).map_err(lift)?, row.get(1).map_err(lift)?, row.get(2).map_err(lift)?);
         newest += 1;
         if id != newest || who != customer(id) || what != cents(id) {
             return Err(CliError::new(format!("order {newest} did not come back as it was")));

@@ -1,5 +1,5 @@
-//! `mainstay demo`: the whole of Mainstay on this machine, in a folder of its own. Every step is the
-//! real binary run as a person would type it; the proof at the end reads the data itself.
+//! `mainstay demo`: the whole of Mainstay on this machine, in a folder of its own. Every step is
+//! the real binary run as a person would type it; the proof at the end reads the data itself.
 
 mod database;
 mod files;

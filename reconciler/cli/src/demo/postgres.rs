@@ -38,13 +38,8 @@ impl Cluster {
             }
         }
         let socket = PathBuf::from(format!("/tmp/mainstay-demo-{}", std::process::id()));
-        let mut cluster = Self {
-            data: folder.join("data"),
-            socket,
-            version: String::new(),
-            bin,
-            as_user,
-        };
+        let mut cluster =
+            Self { data: folder.join("data"), socket, version: String::new(), bin, as_user };
         cluster.bring_up()?;
         Ok(cluster)
     }
@@ -98,8 +93,8 @@ impl Cluster {
 
     fn insert(&self, up_to: u32) -> Result<(), CliError> {
         let text = format!(
-            "INSERT INTO customers (name) SELECT 'customer ' || n FROM generate_series(\
-             (SELECT coalesce(max(id), 0) + 1 FROM customers), {up_to}) n"
+            "INSERT INTO customers (name) SELECT 'customer ' || n FROM generate_series((SELECT \
+             coalesce(max(id), 0) + 1 FROM customers), {up_to}) n"
         );
         self.sql("customers", &text).map(drop)
     }
@@ -109,8 +104,8 @@ impl Cluster {
         let file = config.join("mainstay.yaml");
         let text = fs::read_to_string(&file)?;
         let resource = format!(
-            "    - name: customers\n      type: postgres\n      target: host/here\n      \
-             with: {{ database: customers, host: {}, user: postgres }}\n",
+            "    - name: customers\n      type: postgres\n      target: host/here\n      with: {{ \
+             database: customers, host: {}, user: postgres }}\n",
             self.socket.display()
         );
         let anchor = "---\napiVersion: mainstay.dev/v1\nkind: Backup";
@@ -142,10 +137,8 @@ impl Cluster {
 
     /// Proves that all rows are back.
     pub fn prove(&self) -> Result<String, CliError> {
-        let wrong = self.sql(
-            "customers",
-            "SELECT count(*) FROM customers WHERE name <> 'customer ' || id",
-        )?;
+        let wrong = self
+            .sql("customers", "SELECT count(*) FROM customers WHERE name <> 'customer ' || id")?;
         let rows = self.sql("customers", "SELECT count(*) FROM customers")?;
         if wrong.trim() != "0" || rows.trim() != ROWS_SECOND.to_string() {
             return Err(CliError::new(format!("{} rows came back", rows.trim())));

@@ -19,11 +19,7 @@ pub struct Shell {
 
 impl Shell {
     /// Returns an environment in a folder.
-    pub fn new(
-        ui: Ui,
-        folder: &Path,
-        variables: &[(&str, PathBuf)],
-    ) -> Result<Self, CliError> {
+    pub fn new(ui: Ui, folder: &Path, variables: &[(&str, PathBuf)]) -> Result<Self, CliError> {
         let binary = std::env::current_exe()
             .map_err(|e| CliError::new(format!("this program does not know its own path: {e}")))?;
         let variables =
@@ -95,19 +91,14 @@ fn folder_bytes(folder: &Path) -> Result<u64, CliError> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let kind = entry.file_type()?;
-        total += if kind.is_dir() {
-            folder_bytes(&entry.path())?
-        } else {
-            entry.metadata()?.len()
-        };
+        total += if kind.is_dir() { folder_bytes(&entry.path())? } else { entry.metadata()?.len() };
     }
     Ok(total)
 }
 
 /// Writes a file that only its owner can read.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<(), CliError> {
-    let mut file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content)?;
     Ok(())
 }

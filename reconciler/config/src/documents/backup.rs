@@ -29,7 +29,8 @@ pub struct ScheduleSpec {
     /// IANA name of the zone in which cron fields are read, such as `Europe/Amsterdam`; `UTC` if
     /// absent.
     pub time_zone: Option<String>,
-    /// Spread the work over this time, such as `10m`; the same resource always gets the same share.
+    /// Spread the work over this time, such as `10m`; the same resource always gets the same
+    /// share.
     pub jitter: Option<String>,
     /// Work only inside (or outside) these windows.
     #[serde(default)]

@@ -133,8 +133,8 @@ impl<'d> Lowering<'d> {
             for (key, part) in [("offsite", copies.offsite), ("media", copies.media)] {
                 if part.is_some_and(|part| part > stored) {
                     let why = format!(
-                        "`{key}` is more than the {stored} copies that remain of `total` \
-                            beside the live data"
+                        "`{key}` is more than the {stored} copies that remain of `total` beside \
+                         the live data"
                     );
                     let place = at.at("copies").at(key).place();
                     self.found.push(d::objectives_invalid(place, &why));

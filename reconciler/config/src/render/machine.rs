@@ -137,8 +137,8 @@ pub fn junit(diagnostics: &[Diagnostic], tree: &BTreeMap<String, Vec<u8>>) -> St
     let _ = writeln!(out, "<testsuites tests=\"{tests}\" failures=\"{failures}\">");
     let _ = writeln!(
         out,
-        "  <testsuite name=\"{suite}\" tests=\"{tests}\" failures=\"{failures}\" \
-            errors=\"0\" skipped=\"0\">"
+        "  <testsuite name=\"{suite}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" \
+         skipped=\"0\">"
     );
     for (file, list) in &files {
         let name = xml(file);

@@ -299,7 +299,8 @@ pub trait TargetMover: Send + Sync {
     /// Gives a restored file a further name.
     fn hard_link(&self, existing: &[u8], path: &[u8]) -> Result<(), PortError>;
 
-    /// Sets owner, mode, extended attributes and times; of the target itself when the path is empty.
+    /// Sets owner, mode, extended attributes and times; of the target itself when the path is
+    /// empty.
     fn set_metadata(&self, path: &[u8], entry: &Entry) -> Result<Vec<Problem>, PortError>;
 
     /// Returns the names in a directory.
@@ -320,7 +321,8 @@ pub trait StreamSource: Send {
     /// Reads into the buffer and returns how many bytes; 0 at the end.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Says, after the end, whether the source ended well: the exit status of the program behind it.
+    /// Says, after the end, whether the source ended well: the exit status of the program behind
+    /// it.
     fn finish(self: Box<Self>) -> Result<(), PortError>;
 }
 

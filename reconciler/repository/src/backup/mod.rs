@@ -116,8 +116,8 @@ pub struct BackupSummary {
     pub tree: Option<Id>,
     /// Each stream's length and digest, in the order given; empty for trees.
     pub streams: Vec<StreamDigest>,
-    /// A digest of the content: of a single stream its blake3, of several the blake3 of their names
-    /// and digests, of a tree the root tree's id. In hexadecimal.
+    /// A digest of the content: of a single stream its blake3, of several the blake3 of their
+    /// names and digests, of a tree the root tree's id. In hexadecimal.
     pub content_digest: String,
     /// What is missing or uncertain. Not empty means that the backup is partial.
     pub problems: Vec<Problem>,

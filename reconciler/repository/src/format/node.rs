@@ -472,12 +472,11 @@ mod tests {
         assert_eq!(
             text,
             format!(
-                "{{\"nodes\":[{{\"name\":\"a\\\\\\\"b\",\"type\":\"file\",\"mode\":8389101,\
-                 \"mtime\":\"2023-11-14T22:13:20.12Z\",\"atime\":\"1970-01-01T00:00:00Z\",\
-                 \"ctime\":\"1969-12-31T23:59:59.000000001Z\",\"uid\":7,\"gid\":0,\
-                 \"user\":\"a\\u003cb\",\"inode\":12,\"size\":5,\"links\":1,\
-                 \"extended_attributes\":[{{\"name\":\"user.x\",\"value\":\"AP8=\"}}],\
-                 \"content\":[\"{id}\"]}}]}}\n"
+                "{{\"nodes\":[{{\"name\":\"a\\\\\\\"b\",\"type\":\"file\",\"mode\":8389101,\"\
+                 mtime\":\"2023-11-14T22:13:20.12Z\",\"atime\":\"1970-01-01T00:00:00Z\",\"ctime\":\
+                 \"1969-12-31T23:59:59.000000001Z\",\"uid\":7,\"gid\":0,\"user\":\"a\\u003cb\",\"\
+                 inode\":12,\"size\":5,\"links\":1,\"extended_attributes\":[{{\"name\":\"user.x\",\
+                 \"value\":\"AP8=\"}}],\"content\":[\"{id}\"]}}]}}\n"
             )
         );
         assert_eq!(parse(text.as_bytes()).unwrap(), vec![file]);

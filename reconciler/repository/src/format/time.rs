@@ -1,5 +1,6 @@
 //! Times in RFC 3339 with nanoseconds, as Go's `time.Time` writes them; read with any offset,
-//! written in UTC. By hand because trees hold three of them per file, and parsing is half their cost.
+//! written in UTC. By hand because trees hold three of them per file, and parsing is half their
+//! cost.
 
 use model::ports::mover::FileTime;
 

@@ -206,8 +206,8 @@ pub fn describe(root: &Path) -> Vec<String> {
             todo.extend(fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
         }
         let line = format!(
-            "{name} mode {:o} owner {}:{} size {} mtime {}.{:09} rdev {} content {content} \
-             xattrs {attributes:?}",
+            "{name} mode {:o} owner {}:{} size {} mtime {}.{:09} rdev {} content {content} xattrs \
+             {attributes:?}",
             meta.mode(),
             meta.uid(),
             meta.gid(),

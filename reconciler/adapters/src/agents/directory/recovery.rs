@@ -1,6 +1,6 @@
 //! The phases of a folder's recovery. The restored folder lies beside the original; one rename
-//! exchanges the two; the original stays until `commit`. Every step looks at the disk first, so each
-//! can be killed and run again.
+//! exchanges the two; the original stays until `commit`. Every step looks at the disk first, so
+//! each can be killed and run again.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;

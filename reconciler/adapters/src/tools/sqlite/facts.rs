@@ -31,7 +31,8 @@ pub(super) struct Header {
 
 /// What was found at a path.
 pub(super) enum Found {
-    /// A file whose header could be read; `None` when it is empty, which SQLite takes for a new one.
+    /// A file whose header could be read; `None` when it is empty, which SQLite takes for a new
+    /// one.
     File(Option<Header>),
     /// Something that is no database file.
     Other(String),

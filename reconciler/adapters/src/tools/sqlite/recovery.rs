@@ -384,8 +384,8 @@ fn unclear(files: &Files) -> PortError {
     PortError::terminal(
         "RecoveryUnclear",
         format!(
-            "{} was written by somebody else during the recovery; the original is {}, the restored \
-             one {}, the record {}",
+            "{} was written by somebody else during the recovery; the original is {}, the \
+             restored one {}, the record {}",
             files.live.display(),
             files.old.display(),
             files.restore.display(),

@@ -85,7 +85,13 @@ fn control(mut w: World, repository: &str, body: ControlBody) -> World {
     if let Some(RepositoryObservation::Known { controls, .. }) =
         w.observed.repositories.get_mut(&name(repository))
     {
-        controls.push(Control { version: RECEIPT_VERSION, epoch: 7, at, body });
+        controls.push(Control {
+            writer: String::new(),
+            version: RECEIPT_VERSION,
+            epoch: 7,
+            at,
+            body,
+        });
     }
     w
 }
