@@ -433,7 +433,7 @@ impl World {
                 elsewhere: false,
                 phase,
                 since: ago(2),
-                kept: None,
+                kept: Some("what was there".to_owned()),
             },
         );
         self

@@ -52,3 +52,42 @@ fn wrong_usage_is_64() {
     world.run(&["restore"]).ends(64);
     world.run(&["backup", "not-an-address"]).ends(64);
 }
+
+#[test]
+fn every_example_is_valid() {
+    let world = World::new();
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let path = entry.unwrap().path();
+        world.run(&["validate", path.to_str().unwrap()]).ends(0).says("0 errors, 0 warnings");
+        seen += 1;
+    }
+    assert!(seen >= 5, "examples are there");
+}
+
+#[test]
+fn a_type_of_ones_own_is_backed_up_and_brought_back() {
+    let world = World::new();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/own-type");
+    let read = |name: &str| std::fs::read_to_string(format!("{example}/{name}")).unwrap();
+    let top = world.top();
+    let documents = read("mainstay.yaml")
+        .replace("/var/backups/mainstay", &format!("{top}/backups"))
+        .replace("/srv/desk/notes.txt", &format!("{top}/data/notes.txt"));
+    world.document("mainstay.yaml", &documents);
+    let template = read("notes-template.yaml");
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/templates.md");
+    assert!(std::fs::read_to_string(guide).unwrap().contains(&template), "the guide shows it");
+    let tool = format!("{example}/notesctl");
+    world.document("notes-template.yaml", &template.replace("/usr/local/bin/notesctl", &tool));
+    world.commit("protect the notes");
+    world.write("data/notes.txt", "milk\nbread\n");
+    world.run(&["apply"]).ends(0);
+    std::fs::remove_file(world.path("data/notes.txt")).unwrap();
+    assert_eq!(world.condition("desk/notes"), "lost");
+    world.run(&["apply"]).ends(0);
+    assert_eq!(world.read("data/notes.txt"), "milk\nbread\n");
+    assert_eq!(world.condition("desk/notes"), "healthy");
+    world.judge();
+}

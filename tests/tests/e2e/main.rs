@@ -7,6 +7,7 @@ mod daemon;
 mod documents;
 mod git;
 mod hand;
+mod postgres;
 mod recovery;
 mod secrets;
 mod sqlite;

@@ -101,6 +101,20 @@ fn prune(
 
 fn stats(repository: &Repository, cancel: &Cancel, ui: &Ui) -> Result<Exit, CliError> {
     let stats = repository.stats(cancel)?;
-    ui.out(format!("{stats:#?}"));
+    if ui.is_json() {
+        ui.json(&serde_json::json!({
+            "snapshots": stats.snapshots, "packs": stats.packs, "blobs": stats.blobs,
+            "bytesPacks": stats.bytes_packs, "bytesStored": stats.bytes_stored,
+            "bytesPlain": stats.bytes_plain,
+        }))?;
+        return Ok(Exit::Success);
+    }
+    ui.out(format!("{} snapshots, control records included", stats.snapshots));
+    ui.out(format!("{} blobs in {} packs", stats.blobs, stats.packs));
+    ui.out(format!(
+        "{} of deduplicated content, stored in {}",
+        human::bytes(stats.bytes_plain),
+        human::bytes(stats.bytes_packs)
+    ));
     Ok(Exit::Success)
 }

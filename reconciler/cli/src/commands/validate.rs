@@ -37,7 +37,7 @@ pub async fn run(global: &Global, args: &ValidateArgs, ui: &Ui) -> Result<Exit, 
     match report {
         Report::Text => {
             ui.raw(&config::render::text(diagnostics, &tree.files));
-            let documents = loaded.documents.len();
+            let documents = loaded.documents.iter().filter(|d| !d.builtin).count();
             ui.say(format!("{documents} documents, {errors} errors, {warnings} warnings"));
         }
         Report::Json => ui.raw(&config::render::json(diagnostics)),

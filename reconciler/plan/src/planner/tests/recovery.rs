@@ -434,3 +434,11 @@ fn restores_have_budgets_of_their_own() {
         });
     assert_eq!(world.steps(), ["restore/shop/db", "restore/shop/files waits budget"]);
 }
+
+#[test]
+fn a_recovery_that_put_nothing_aside_ends_by_itself() {
+    let world = counted()
+        .record("shop/files", "t1", "a2", RecoveryPhase::AwaitingCommit, None)
+        .with(|w| w.observed.memory.recoveries.values_mut().for_each(|r| r.kept = None));
+    assert_eq!(world.steps(), ["commit/shop/files"]);
+}
