@@ -70,6 +70,7 @@ fn every_example_is_valid() {
 fn a_type_of_ones_own_is_backed_up_and_brought_back() {
     let world = World::new();
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/own-type");
+    let example = std::fs::canonicalize(example).unwrap().display().to_string();
     let read = |name: &str| std::fs::read_to_string(format!("{example}/{name}")).unwrap();
     let top = world.top();
     let documents = read("mainstay.yaml")
