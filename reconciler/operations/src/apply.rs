@@ -105,7 +105,7 @@ async fn apply_here(
     let confirmed = confirm(&pass).ok_or(ApplyError::Declined)?;
     let approve: BTreeSet<Digest> = request.approve.iter().cloned().chain(confirmed).collect();
     remember_approvals(world, &approve, &pass, lease.epoch()).await?;
-    let summary = runtime::daemon::apply(world, &pass, &approve, observer, cancel).await?;
+    let summary = runtime::daemon::apply(world, &pass, &approve, true, observer, cancel).await?;
     Ok(Applied { pass: Some(pass), summary })
 }
 

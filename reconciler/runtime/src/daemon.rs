@@ -110,20 +110,22 @@ pub async fn one_pass(
         tracing::warn!("{note}");
     }
     log_plan(&pass);
-    let summary =
-        apply(world, &pass, &BTreeSet::new(), observer, cancel).await.map_err(PassError::State)?;
+    let summary = apply(world, &pass, &BTreeSet::new(), false, observer, cancel)
+        .await
+        .map_err(PassError::State)?;
     Ok((pass, summary))
 }
 
-/// Executes a pass under the epoch that its memory carries.
+/// Executes a pass under the epoch that its memory carries; `by_hand` says that a person asked.
 pub async fn apply(
     world: &World,
     pass: &Pass,
     approve: &BTreeSet<model::digest::Digest>,
+    by_hand: bool,
     observer: &Arc<dyn Observer>,
     cancel: &Cancel,
 ) -> Result<Summary, PortError> {
-    let gates = pass::gates(world, pass, approve).await?;
+    let gates = pass::gates(world, pass, approve, by_hand).await?;
     let violations = plan::check(&pass.desired, &pass.observed, &pass.plan);
     if let Some(first) = violations.first() {
         return Err(PortError::terminal(

@@ -282,14 +282,23 @@ pub async fn remember_plan(world: &World, pass: &Pass) -> Result<(), PortError> 
     world.state.write(&changes).await
 }
 
-/// Returns the gates of a plan as they stand, with what memory says of approvals.
+/// Returns the gates of a plan as they stand, with what memory says of approvals. A person who asks
+/// by hand does not wait for a step to be tried again: the backoff is for the daemon.
 pub async fn gates(
     world: &World,
     pass: &Pass,
     approve: &BTreeSet<model::digest::Digest>,
+    by_hand: bool,
 ) -> Result<BTreeMap<model::id::StepId, Vec<model::plan::Wait>>, PortError> {
     let memory = memory::load(&*world.state, (0, 0)).await?;
     let mut approvals = memory.approvals;
     approvals.extend(approve.iter().cloned());
-    Ok(plan::gates(&pass.desired, &pass.observed, &pass.plan, world.clock.now(), &approvals))
+    let now = world.clock.now();
+    let mut gates = plan::gates(&pass.desired, &pass.observed, &pass.plan, now, &approvals);
+    if by_hand {
+        for waits in gates.values_mut() {
+            waits.retain(|wait| !matches!(wait, model::plan::Wait::Backoff { .. }));
+        }
+    }
+    Ok(gates)
 }

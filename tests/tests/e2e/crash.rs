@@ -5,6 +5,8 @@ use std::fs;
 
 use mainstay_tests::mainstay::World;
 
+use crate::sqlite::{put_back_in_time, rows};
+
 /// A run writes far fewer journal records.
 const RECORDS_MAX: u32 = 60;
 
@@ -73,4 +75,59 @@ fn a_restore_killed_anywhere_is_done_once() {
         assert_eq!(names, ["uploads"], "nothing is left beside it");
         assert_eq!(world.condition("shop/uploads"), "healthy");
     });
+}
+
+/// Kills a run after each record, then goes on as a person would: with a plain `apply` first, which
+/// resumes what was begun under the approval that is remembered.
+fn sweep_database(prepare: impl Fn() -> World, words: &[&str], then: &[&str], rows_after: i64) {
+    for records in 1..RECORDS_MAX {
+        let world = prepare();
+        let digest;
+        let mut words = words.to_vec();
+        if words == ["apply"] {
+            digest = world.digest();
+            words.extend(["--approve", &digest]);
+        }
+        let run = world.run_with(&words, "MAINSTAY_TEST_CRASH_AFTER", &records.to_string());
+        let crashed = run.code == -1;
+        if crashed && then == ["apply"] {
+            let again = world.run(&["apply"]);
+            if again.code == 3 {
+                // The crash came before the approval was written down.
+                world.run(&words).ends(0);
+            } else {
+                again.ends(0);
+            }
+        } else if crashed {
+            let again = world.run(then);
+            assert!(again.code == 0 || again.stderr.contains("waits for"), "{}", again.stderr);
+        } else {
+            assert_eq!(run.code, 0, "after {records}: {}\n{}", run.stdout, run.stderr);
+        }
+        assert_eq!(rows(&world.path("data/orders.db")), rows_after, "after {records} records");
+        world.judge();
+        if !crashed {
+            assert!(records > 3, "the sweep reached nothing");
+            return;
+        }
+    }
+    panic!("{RECORDS_MAX} records were not enough");
+}
+
+#[test]
+fn a_database_recovery_killed_anywhere_comes_to_its_end() {
+    sweep_database(put_back_in_time, &["apply"], &["apply"], 150);
+}
+
+#[test]
+fn commit_and_rollback_killed_anywhere_come_to_their_end() {
+    let recovered = || {
+        let world = put_back_in_time();
+        let digest = world.digest();
+        world.run(&["apply", "--approve", &digest]).ends(0);
+        world
+    };
+    let (commit, rollback) = (["commit", "shop/orders"], ["rollback", "shop/orders"]);
+    sweep_database(recovered, &commit, &commit, 150);
+    sweep_database(recovered, &rollback, &rollback, 100);
 }

@@ -40,13 +40,13 @@ fn add(path: &Path, count: u32) {
     }
 }
 
-fn rows(path: &Path) -> i64 {
+pub fn rows(path: &Path) -> i64 {
     let connection = Connection::open(path).unwrap();
     connection.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).unwrap()
 }
 
 /// Backs up 100 rows, keeps a copy, grows to 150, backs up, and puts the copy back.
-fn put_back_in_time() -> World {
+pub fn put_back_in_time() -> World {
     let world = with_database();
     let path = world.path("data/orders.db");
     world.run(&["apply"]).ends(0);

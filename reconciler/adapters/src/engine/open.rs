@@ -30,19 +30,22 @@ struct Opened {
 pub struct Openings {
     secrets: Arc<dyn Secrets>,
     clock: Arc<dyn Clock>,
+    /// Names this start of the process in locks: one of ours whose process is gone can be told from
+    /// one that is held.
+    run: String,
     open: Mutex<BTreeMap<String, Opened>>,
 }
 
 impl Openings {
     /// Returns none yet.
     pub fn new(secrets: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> Self {
-        Self { secrets, clock, open: Mutex::default() }
+        let run = format!("{}-{}", std::process::id(), clock.now().as_millisecond());
+        Self { secrets, clock, run, open: Mutex::default() }
     }
 
     fn options(&self) -> Options {
         let clock = self.clock.clone();
-        let run = format!("{}-{}", std::process::id(), self.clock.now().as_millisecond());
-        Options::new(Owner::current(run), Arc::new(move || clock.now()))
+        Options::new(Owner::current(self.run.clone()), Arc::new(move || clock.now()))
     }
 
     fn password(&self, spec: &RepositorySpec) -> Result<SecretValue, PortError> {

@@ -40,6 +40,9 @@ pub async fn run(global: &Global, args: &DaemonArgs, ui: &Ui) -> Result<Exit, Cl
     let options =
         DaemonOptions { interval: Duration::from_secs(interval_s), passes_max: args.passes };
     let observer: Arc<dyn Observer> = Arc::new(Unobserved);
+    // Ready means that it works, not that the first pass ended: a first backup can take hours, and
+    // systemd would give up waiting. `/readyz` says more.
+    tell_systemd(&[sd_notify::NotifyState::Ready]);
     let passes =
         runtime::daemon::run(&wired.world, &*lease, &options, &observer, &listener, &cancel).await;
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
@@ -48,7 +51,7 @@ pub async fn run(global: &Global, args: &DaemonArgs, ui: &Ui) -> Result<Exit, Cl
     Ok(Exit::Success)
 }
 
-/// Tells systemd that the daemon is ready after its first pass, and what it did since.
+/// Tells systemd what each pass did.
 struct Notify {
     board: Arc<Board>,
 }
@@ -66,11 +69,7 @@ impl PassListener for Notify {
             ),
             (None, None) => "last pass did nothing".to_owned(),
         };
-        tell_systemd(&[
-            sd_notify::NotifyState::Ready,
-            sd_notify::NotifyState::Status(&status),
-            sd_notify::NotifyState::Watchdog,
-        ]);
+        tell_systemd(&[sd_notify::NotifyState::Status(&status)]);
     }
 }
 
