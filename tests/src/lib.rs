@@ -6,6 +6,7 @@
 mod ledger;
 pub mod mainstay;
 pub mod postgres;
+pub mod ssh;
 mod tools;
 
 pub use ledger::{LEDGER_VARIABLE, ledger};

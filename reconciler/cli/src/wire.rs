@@ -111,10 +111,15 @@ fn absolute_text(path: &Path) -> Result<String, CliError> {
 
 /// Returns the config repository.
 pub fn source(global: &Global, cache: &Path, secrets: Arc<dyn Secrets>) -> Result<Git, CliError> {
+    // Both are optional: a public repository needs no token, many keys have no passphrase.
+    let given = |name: &str| {
+        let secret = SecretRef(name.to_owned());
+        secrets.resolve(&secret).is_ok().then_some(secret)
+    };
     let access = Access {
-        token: Some(SecretRef("git-token".into())),
+        token: given("git-token"),
         key: std::env::var_os("MAINSTAY_GIT_KEY").map(PathBuf::from),
-        passphrase: Some(SecretRef("git-key-passphrase".into())),
+        passphrase: given("git-key-passphrase"),
         known_hosts: std::env::var_os("MAINSTAY_GIT_KNOWN_HOSTS").map(PathBuf::from),
     };
     Ok(Git::new(

@@ -53,3 +53,20 @@ fn an_unreachable_repository_is_never_an_empty_one() {
     world.set("MAINSTAY_CONFIG", gone.display().to_string());
     assert_eq!(world.points(), 1);
 }
+
+#[test]
+fn git_over_ssh_needs_the_key_and_the_known_host() {
+    let sshd = mainstay_tests::ssh::Sshd::start();
+    let mut world = World::with_folder();
+    let user = std::process::Command::new("id").arg("-un").output().unwrap().stdout;
+    let user = String::from_utf8(user).unwrap();
+    let path = world.path("config").display().to_string();
+    let url = format!("ssh://{}@127.0.0.1:{}{path}", user.trim(), sshd.port());
+    world.set("MAINSTAY_CONFIG", url);
+    world.set("MAINSTAY_GIT_KEY", sshd.user_key().display().to_string());
+    world.set("MAINSTAY_GIT_KNOWN_HOSTS", sshd.known_hosts(false).display().to_string());
+    world.run(&["plan"]).ends(1).says("host");
+    world.set("MAINSTAY_GIT_KNOWN_HOSTS", sshd.known_hosts(true).display().to_string());
+    world.run(&["apply"]).ends(0);
+    assert_eq!(world.condition("shop/uploads"), "healthy");
+}
