@@ -10,7 +10,7 @@ use model::plan::{Action, Due, SnapshotRef, Step};
 use model::receipt::{Control, ControlBody, Marker, RECEIPT_VERSION};
 use proptest::prelude::*;
 
-use super::properties::{recipe, world};
+use super::properties::{REPOSITORIES, recipe, world};
 use crate::testing::*;
 
 /// Passes after which nothing may be left to do: verification learns two points a pass.
@@ -70,7 +70,10 @@ fn act(mut w: World, step: &Step, made: &mut BTreeMap<String, SnapshotId>) -> Wo
             w = w.record(&of, &token, "00", RecoveryPhase::Committed, None);
             w.found(&of, marker)
         }
-        Action::Adopt { resource, marker } => baseline(w, "local", &resource.to_string(), marker),
+        // Wherever it can be written, as the runtime does.
+        Action::Adopt { resource, marker } => REPOSITORIES
+            .into_iter()
+            .fold(w, |w, name| baseline(w, name, &resource.to_string(), marker.clone())),
         Action::Reclaim { .. } | Action::Commit { .. } | Action::Rollback { .. } => w,
     }
 }
