@@ -1,5 +1,5 @@
-//! A PostgreSQL database on a server of the test's own: backed up, dropped, brought back; and a server
-//! that is down is never taken for a lost database.
+//! A PostgreSQL database on a server of the test's own: backed up, dropped, brought back; and a
+//! server that is down is never taken for a lost database.
 
 use mainstay_tests::mainstay::World;
 use mainstay_tests::postgres::Cluster;
