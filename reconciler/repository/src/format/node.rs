@@ -351,7 +351,7 @@ fn bad(what: impl Into<String>) -> PortError {
 }
 
 /// Reads a tree blob. Names are checked to be one path component each; order and doubles are not,
-/// as old writers made such trees: see [`check_names`].
+/// as old writers made such trees: see `check_names`.
 pub fn parse(blob: &[u8]) -> Result<Vec<Node>, PortError> {
     let tree: TreeJson =
         serde_json::from_slice(blob).map_err(|e| bad("tree is not valid JSON").with_source(e))?;
