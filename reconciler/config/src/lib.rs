@@ -3,10 +3,10 @@
 //!
 //! Must not contain: file system, git, environment, clocks, printing.
 //!
-//! In reading order: [`source`] cuts files into documents, [`spans`] remembers where everything is
-//! written, [`documents`] names the shapes, [`schema`] holds them against the JSON Schemas and
-//! [`explain`] says in words what does not fit, [`lower`] makes the desired state of them with the
-//! help of [`template`], [`checks`] asks whether it makes sense as a whole, [`render`] prints what
+//! In reading order: `source` cuts files into documents, `spans` remembers where everything is
+//! written, `documents` names the shapes, `schema` holds them against the JSON Schemas and
+//! `explain` says in words what does not fit, `lower` makes the desired state of them with the
+//! help of `template`, `checks` asks whether it makes sense as a whole, `render` prints what
 //! was found.
 
 mod checks;
