@@ -1,7 +1,6 @@
 //! The mover port's reading side for files of this machine; driven by the engine's threads.
 
 use std::cell::RefCell;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use model::cancel::Cancel;
@@ -83,10 +82,21 @@ impl LocalSource {
             Err(e) => return Ok(problem(path, format!("cannot look at: {e}"))),
         };
         let size = before.size;
+        let (mut done, mut ended) = (0, false);
         let read = chunker.run(
             chunking,
             size,
-            &mut |buffer| rustix::io::read(&file, buffer).map_err(io::Error::from),
+            &mut |buffer| {
+                if ended {
+                    return Ok(0);
+                }
+                let n = rustix::io::read(&file, &mut *buffer)?;
+                done += n as u64;
+                // Less than asked for where the file should end is its end; the look at it below
+                // would show that it has grown meanwhile.
+                ended = n < buffer.len() && done == size;
+                Ok(n)
+            },
             &mut |piece| {
                 cancel.check()?;
                 let hash = hash::hash(piece);
