@@ -428,6 +428,7 @@ impl ReadSink for Sink<'_, '_, '_, '_, '_> {
     }
 
     fn end(&mut self, file: usize, outcome: ReadOutcome) -> Result<(), PortError> {
+        self.worker.flush()?;
         let content = std::mem::take(&mut self.content);
         let bytes = std::mem::take(&mut self.bytes);
         let (context, file) = (self.context, &self.files[file]);
