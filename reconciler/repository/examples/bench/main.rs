@@ -22,7 +22,7 @@ usage: bench run DIR [--scale N] [--rounds N] [--only PART[,PART]] [--history FI
        bench limits SET DIR
 
 run     makes data below DIR, measures, prints a Markdown table; PART is one of
-        tree, random, small, database, growth, index, waste
+        tree, random, small, database, waste, memory, growth, index
 page    prints the tables of docs/performance.md from a history file
 limits  measures the parts of which a backup of the data set in DIR is made";
 

@@ -317,12 +317,34 @@ fn head_line(run: &Value) -> String {
 pub fn page(history: &Path) {
     let lines = fs::read_to_string(history).unwrap();
     let runs: Vec<Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    let full = |r: &&Value| r["scale"].as_f64().is_some_and(|s| s >= 1.0);
-    let Some(run) = runs.iter().rev().find(full).or(runs.last()) else { return };
-    println!("{}\n\n{TABLE_HEAD}", head_line(run));
-    rows(run, "rows").iter().for_each(|r| println!("{}", table_row(r)));
-    println!();
-    print!("{}{}", limit_table(run), stored_table(run));
+    let mut chosen: Vec<(usize, Vec<&str>)> = Vec::new();
+    for part in crate::run::PARTS {
+        let has = |run: &Value| rows(run, "rows").iter().any(|r| r["part"] == part);
+        let full = |run: &Value| run["scale"].as_f64().is_some_and(|s| s >= 1.0);
+        let latest = runs.iter().rposition(|r| has(r) && full(r));
+        let Some(at) = latest.or_else(|| runs.iter().rposition(has)) else { continue };
+        match chosen.iter_mut().find(|(run, _)| *run == at) {
+            Some((_, parts)) => parts.push(part),
+            None => chosen.push((at, vec![part])),
+        }
+    }
+    for (run, parts) in &chosen {
+        println!("- {}: {}", parts.join(", "), head_line(&runs[*run]));
+    }
+    let all = |key: &str| -> Value {
+        let of_run = |(run, parts): &(usize, Vec<&str>)| -> Vec<Value> {
+            let wanted = |r: &&Value| r["part"].as_str().is_some_and(|p| parts.contains(&p));
+            rows(&runs[*run], key).iter().filter(wanted).cloned().collect()
+        };
+        chosen.iter().flat_map(of_run).collect()
+    };
+    let merged = json!({
+        "rows": all("rows"), "limits": all("limits"), "stored": all("stored"),
+    });
+    println!("\n{TABLE_HEAD}");
+    rows(&merged, "rows").iter().for_each(|r| println!("{}", table_row(r)));
+    println!("\n{}", limit_table(&merged));
+    print!("{}", stored_table(&merged));
 }
 
 fn first_value(file: &str, key: &str) -> Option<String> {

@@ -23,7 +23,8 @@ pub struct Plan {
 }
 
 /// All parts, in their order.
-const PARTS: [&str; 7] = ["tree", "random", "small", "database", "waste", "growth", "index"];
+pub const PARTS: [&str; 8] =
+    ["tree", "random", "small", "database", "waste", "memory", "growth", "index"];
 
 impl Plan {
     /// Reads the options.
@@ -60,6 +61,7 @@ pub fn run(dir: &Path, plan: &Plan) {
         fs::create_dir_all(&bench.dir).unwrap();
         match part {
             "waste" => bench.waste(&mut report),
+            "memory" => bench.memory(&mut report),
             "growth" => bench.growth(&mut report),
             "index" => bench.index(&mut report),
             _ => bench.backups(&mut report),
@@ -164,37 +166,44 @@ impl Bench<'_> {
         }
     }
 
-    /// A hundred snapshots of the same tree: what the first and the hundredth cost.
+    /// A hundred snapshots of the same tree: what the first ones and the last ones cost.
     fn growth(&self, report: &mut Report) {
         let source = self.make_scaled("tree", 0.25);
         let (theirs, mine) = (self.dir.join("restic"), self.dir.join("ours"));
         init_both(&theirs, &mine);
-        let theirs_too = self.plan.scale >= 1.0;
         for number in 1..=100usize {
-            let step: Option<&'static str> = match number {
-                2..=6 => Some("backup, snapshots 2 to 6"),
-                96..=100 => Some("backup, snapshots 96 to 100"),
-                _ => None,
+            let cost = ours::run(&["backup", text(&mine), text(&source), "content"]);
+            match number {
+                2..=6 => report.add(self.part, "backup, snapshots 2 to 6", Tool::Ours, cost),
+                96..=100 => report.add(self.part, "backup, snapshots 96 to 100", Tool::Ours, cost),
+                _ => {}
+            }
+            let listed = match number {
+                6 => "list 6 snapshots",
+                100 => "list 100 snapshots",
+                _ => continue,
             };
-            let mine_cost = ours::run(&["backup", text(&mine), text(&source), "content"]);
-            if let Some(step) = step {
-                report.add(self.part, step, Tool::Ours, mine_cost);
+            for _ in 0..self.plan.rounds {
+                report.add(self.part, listed, Tool::Ours, ours::run(&["list", text(&mine)]));
             }
-            if theirs_too || number == 1 {
-                let cost = restic(&theirs, &["backup", text(&source)]);
-                if let Some(step) = step {
-                    report.add(self.part, step, Tool::Restic, cost);
-                }
-            }
-            if number == 6 || number == 100 {
-                let step = if number == 6 { "list 6" } else { "list 100" };
-                for _ in 0..self.plan.rounds {
-                    report.add(self.part, step, Tool::Ours, ours::run(&["list", text(&mine)]));
-                    if theirs_too {
-                        let cost = restic(&theirs, &["snapshots"]);
-                        report.add(self.part, step, Tool::Restic, cost);
-                    }
-                }
+        }
+    }
+
+    /// Peak memory with a tenth of the data and with all of it.
+    fn memory(&self, report: &mut Report) {
+        for (set, factor, step) in [
+            ("random", 0.1, "first backup, a tenth of random"),
+            ("random", 1.0, "first backup, all of random"),
+            ("small", 0.1, "first backup, a tenth of small"),
+            ("small", 1.0, "first backup, all of small"),
+        ] {
+            let source = self.make_scaled(set, factor);
+            let (theirs, mine) = (self.dir.join("restic"), self.dir.join("ours"));
+            init_both(&theirs, &mine);
+            let cost = ours::run(&["backup", text(&mine), text(&source), "content"]);
+            report.add(self.part, step, Tool::Ours, cost);
+            for path in [&source, &theirs, &mine] {
+                fs::remove_dir_all(path).unwrap();
             }
         }
     }
