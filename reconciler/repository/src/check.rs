@@ -121,7 +121,7 @@ impl Repository {
             return Err(PortError::terminal("BadPart", format!("{part}/{of} is no part")));
         }
         let meter = Meter::new(progress);
-        let _lock = self.lock(false)?;
+        let _lock = self.lock(false, cancel)?;
         meter.phase("index");
         let index = self.index(cancel)?;
         let checker = Checker {

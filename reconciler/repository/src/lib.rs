@@ -6,6 +6,7 @@
 //!
 //! Must not contain: policy, knowledge of applications, an async runtime.
 
+mod affected;
 pub mod backup;
 pub mod check;
 pub mod codec;
@@ -16,9 +17,12 @@ pub mod forget;
 pub mod format;
 pub mod id;
 pub mod index;
+mod keys;
 pub mod lock;
+mod migrate;
 mod progress;
 pub mod prune;
+mod publish;
 pub mod read;
 pub mod repair;
 pub mod repo;
@@ -33,6 +37,7 @@ pub mod testing;
 mod treecache;
 mod used;
 
+pub use affected::{AFFECTED_MAX, Affected};
 pub use backup::{
     BackupOptions, BackupReport, BackupSummary, Finishing, Stream, StreamDigest, content_digest,
 };
@@ -41,11 +46,14 @@ pub use copy::CopyReport;
 pub use forget::Rewrite;
 pub use format::snapshot::Snapshot;
 pub use id::Id;
-pub use lock::{Clock, LockInfo, Owner};
+pub use keys::KeyInfo;
+pub use lock::{Clock, Instance, LockInfo, Owner};
 pub use prune::{PruneMark, PruneOptions, PruneReport};
 pub use read::{Change, Difference};
 pub use repair::RebuildReport;
-pub use repo::{KeyInfo, Options, Repository};
+pub use repair::packs::{LostBlob, SalvageReport};
+pub use repair::snapshots::{LostItem, RepairedSnapshot, SnapshotRepair};
+pub use repo::{Options, Repository};
 pub use restore::{RestoreOptions, RestoreSummary};
 pub use stats::{SnapshotStats, Stats};
 

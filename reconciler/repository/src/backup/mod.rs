@@ -13,7 +13,6 @@ use jiff::Timestamp;
 use model::cancel::Cancel;
 use model::error::PortError;
 use model::ports::mover::{Chunking, Problem, SourceMover, StreamSource, WalkRequest};
-use model::ports::storage::FileKind;
 use model::progress::ProgressSink;
 use serde_json::{Map, Value, json};
 
@@ -235,7 +234,7 @@ impl Repository {
         self.writable()?;
         let meter = Meter::new(progress);
         let started = self.now();
-        let lock = self.lock(false)?;
+        let lock = self.lock(false, cancel)?;
         meter.phase("index");
         let index = self.index(cancel)?;
         meter.phase("backup");
@@ -255,24 +254,10 @@ impl Repository {
             .store(summary.written.bytes_stored, std::sync::atomic::Ordering::Relaxed);
         meter.report();
         let finishing = finishing(&summary)?;
-        if let Some(lock) = &lock {
-            lock.check(cancel)?;
-        }
         let mut raw = self.snapshot_fields(paths, options, started, &summary, finishing);
         extra(&mut raw);
-        let snapshot = self.save_snapshot(raw)?;
+        let snapshot = self.publish(raw, lock.as_ref(), cancel)?;
         Ok(BackupReport { snapshot, summary })
-    }
-
-    /// Writes a snapshot file.
-    pub(crate) fn save_snapshot(&self, raw: Map<String, Value>) -> Result<Snapshot, PortError> {
-        let json = serde_json::to_vec(&raw).map_err(|e| {
-            PortError::terminal("Internal", "snapshot does not serialise").with_source(e)
-        })?;
-        // Parsed first: what could not be read again must not be written.
-        Snapshot::from_map(Id::default(), raw.clone())?;
-        let id = self.store.save(FileKind::Snapshot, &json)?;
-        Snapshot::from_map(id, raw)
     }
 
     fn snapshot_fields(
