@@ -33,17 +33,12 @@ impl Repository {
     ///
     /// Killed at any moment it is completed by the next one that opens the repository with this
     /// library. Until then restic finds no config.
-    pub fn migrate(
-        &self,
-        progress: &dyn ProgressSink,
-        cancel: &Cancel,
-    ) -> Result<bool, PortError> {
+    pub fn migrate(&self, progress: &dyn ProgressSink, cancel: &Cancel) -> Result<bool, PortError> {
         self.erasable()?;
         if self.version() >= VERSION {
             return Ok(false);
         }
-        let options =
-            CheckOptions { depth: Depth::Structure, snapshots: Vec::new(), threads: 0 };
+        let options = CheckOptions { depth: Depth::Structure, snapshots: Vec::new(), threads: 0 };
         let report = self.check(&options, progress, cancel)?;
         if let Some(fault) = report.faults.first() {
             return Err(damaged(format!("not migrated, as it is not whole: {}", fault.message))

@@ -112,7 +112,11 @@ impl Repository {
         progress: &dyn ProgressSink,
         cancel: &Cancel,
     ) -> Result<PruneReport, PortError> {
-        if options.dry_run { self.writable()? } else { self.erasable()? };
+        if options.dry_run {
+            self.writable()?
+        } else {
+            self.erasable()?
+        };
         let meter = Meter::new(progress);
         let lock = self.lock(true, cancel)?;
         let lock = lock.as_ref().ok_or_else(|| {

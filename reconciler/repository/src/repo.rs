@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::cancel::Cancel;
 use model::error::PortError;
+use model::ports::mover::Chunking;
 use model::ports::storage::{ALREADY_EXISTS, FileKind, NOT_FOUND, Storage};
 
 use crate::crypto::{Cipher, Kdf, KeyParts};
@@ -183,6 +184,19 @@ impl Repository {
         &self.config
     }
 
+    /// Returns restic's own way of cutting in this repository, so that what both write
+    /// deduplicates.
+    pub fn restic_chunking(&self) -> Result<Chunking, PortError> {
+        let text = &self.config.chunker_polynomial;
+        match u64::from_str_radix(text, 16) {
+            Ok(polynomial) => Ok(Chunking::Restic { polynomial }),
+            Err(e) => {
+                Err(PortError::terminal("BadConfig", format!("{text} is no polynomial"))
+                    .with_source(e))
+            }
+        }
+    }
+
     /// Returns where the repository lies, for people.
     pub fn location(&self) -> String {
         self.store.storage.location()
@@ -286,23 +300,13 @@ impl Repository {
     }
 
     /// Takes restic's lock; none when opened for reading.
-    pub(crate) fn lock(
-        &self,
-        exclusive: bool,
-        cancel: &Cancel,
-    ) -> Result<Option<Lock>, PortError> {
+    pub(crate) fn lock(&self, exclusive: bool, cancel: &Cancel) -> Result<Option<Lock>, PortError> {
         if self.options.read_only {
             return Ok(None);
         }
         let Options { owner, clock, lock_wait, .. } = &self.options;
         let party = Party { me: owner, clock, wait: *lock_wait };
         Lock::take(&self.store, &party, exclusive, cancel).map(Some)
-    }
-
-    /// Takes a lock and never gives it back while the value lives: what a killed process leaves.
-    #[doc(hidden)]
-    pub fn hold_lock_for_test(&self) -> Result<Option<Lock>, PortError> {
-        self.lock(true, &Cancel::default())
     }
 
     /// Lists the locks that lie in the repository.

@@ -79,8 +79,7 @@ fn two_writers_and_a_prune_share_a_repository() {
     done(&place.repo, &["backup", source]);
     let stop = place.stop.to_str().unwrap();
     // Two that never pause: at each moment at least one of them holds a lock.
-    let writers =
-        [0, 1].map(|_| patient(&place.repo, &["loop", source, stop]).spawn().unwrap());
+    let writers = [0, 1].map(|_| patient(&place.repo, &["loop", source, stop]).spawn().unwrap());
     for round in 0..3u64 {
         fs::write(place.source.join("f1"), noise(60_000, 100 + round)).unwrap();
         ended(patient(&place.repo, &["forget", "2"]).spawn().unwrap(), "forget");
@@ -127,10 +126,12 @@ fn a_suspended_writer_publishes_nothing_once_its_lock_is_stale() {
             // Somebody makes sure that it is gone (it is not), unlocks, and prunes at once.
             let later = actor(&place.repo, &["unlock"]).env("ACTOR_CLOCK", &place.clock).output();
             succeeded(&later.unwrap(), &["unlock"]);
-            let prune = actor(&place.repo, &["prune", "0"]).env("ACTOR_CLOCK", &place.clock).output();
+            let prune =
+                actor(&place.repo, &["prune", "0"]).env("ACTOR_CLOCK", &place.clock).output();
             succeeded(&prune.unwrap(), &["prune"]);
         } else {
-            let prune = actor(&place.repo, &["prune", "0"]).env("ACTOR_CLOCK", &place.clock).output();
+            let prune =
+                actor(&place.repo, &["prune", "0"]).env("ACTOR_CLOCK", &place.clock).output();
             let said = String::from_utf8_lossy(&prune.unwrap().stderr).into_owned();
             assert!(said.starts_with("StaleLock: "), "{said}");
             assert!(said.contains(&writer.id().to_string()) && said.contains("36"), "{said}");
@@ -188,7 +189,7 @@ fn restics_locks_are_waited_for() {
     while !repo.locks().unwrap().iter().any(|l| l.waits) {
         std::thread::yield_now();
     }
-    drop(holder.stdin.take());
+    holder.stdin.take().unwrap().write_all(b"content").unwrap();
     assert!(holder.wait().unwrap().success());
     ended(waiting, "forget");
     assert_whole(&place.repo, 1);
@@ -215,8 +216,8 @@ fn a_wait_can_be_cancelled() {
     drop(held);
 }
 
-/// A writer of another make (rustic) uses no locks: it reads the index, writes packs, and much later
-/// index and snapshot, whatever happened meanwhile.
+/// A writer of another make (rustic) uses no locks: it reads the index, writes packs, and much
+/// later index and snapshot, whatever happened meanwhile.
 #[test]
 fn the_grace_period_protects_writers_without_locks() {
     let place = place();
@@ -225,7 +226,7 @@ fn the_grace_period_protects_writers_without_locks() {
     let old = repo.snapshots().unwrap()[0].id;
     let other = place.repo.with_file_name("lockless");
     copy_folder(&place.repo, &other);
-    // In a copy of the repository, unseen by the prune: a snapshot that uses old blobs and new ones.
+    // In a copy of the repository, unseen by the prune: a snapshot that uses old and new blobs.
     fs::write(place.source.join("more"), noise(80_000, 900)).unwrap();
     done(&other, &["backup", place.source.to_str().unwrap()]);
     // Its packs are uploaded one after the other while it runs.

@@ -12,12 +12,15 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use model::cancel::Cancel;
 use model::error::PortError;
-use model::ports::mover::{Chunking, Problem, SourceMover, StreamSource, WalkRequest};
+use model::ports::mover::{
+    Chunking, Problem, SourceMover, StreamSource, WalkRequest, fixed_chunk_size,
+};
 use model::progress::ProgressSink;
 use serde_json::{Map, Value, json};
 
 use crate::format::snapshot::{RECEIPT_FIELD, Snapshot};
 use crate::id::Id;
+use crate::objects::{ObjectTree, Objects};
 use crate::progress::Meter;
 use crate::repo::Repository;
 use crate::session::{Session, Written};
@@ -146,6 +149,18 @@ pub struct BackupReport {
 #[derive(Default)]
 struct Tally(Mutex<BackupSummary>);
 
+/// Returns how a source of a size is cut, given the size in bytes of the pieces it had in the
+/// parent snapshot, 0 for none: that size stays, or all of it would be stored again, unless it is
+/// more than fourfold off what is right for the source.
+fn keep_pieces(chunking: Chunking, before: u32, size: u64) -> Chunking {
+    if chunking != Chunking::FixedBySize {
+        return chunking;
+    }
+    let now = fixed_chunk_size(size);
+    let fits = before.is_power_of_two() && (now / 4..=now * 4).contains(&before);
+    Chunking::Fixed { size_bytes: if fits { before } else { now } }
+}
+
 impl Tally {
     fn with(&self, change: impl FnOnce(&mut BackupSummary)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
@@ -209,8 +224,26 @@ impl Repository {
             finishing,
             progress,
             cancel,
-            |session, meter, tally| streams::run(session, streams, options, meter, tally),
+            |session, meter, tally| {
+                let parent = self.parent(options)?;
+                streams::run(session, streams, options, parent, meter, tally)
+            },
         )
+    }
+
+    /// Backs up objects that an adapter hands over, as a tree of files. What is unchanged since the
+    /// parent snapshot is not asked for.
+    pub fn backup_objects(
+        &self,
+        objects: &dyn Objects,
+        options: &BackupOptions,
+        finishing: impl FnOnce(&BackupSummary) -> Result<Finishing, PortError>,
+        progress: &dyn ProgressSink,
+        cancel: &Cancel,
+    ) -> Result<BackupReport, PortError> {
+        let source = ObjectTree::new(objects);
+        let request = WalkRequest { roots: vec![b"/".to_vec()], ..WalkRequest::default() };
+        self.backup_tree(&source, &request, options, finishing, progress, cancel)
     }
 
     fn parent(&self, options: &BackupOptions) -> Result<Option<Id>, PortError> {

@@ -20,8 +20,8 @@ use model::ports::storage::{FileKind, NOT_FOUND};
 use crate::id::Id;
 use crate::store::Store;
 use file::{Claim, write};
-pub(crate) use file::{keep_config, kept_config, list};
 pub use file::{Instance, LockInfo, Owner, STALE_AFTER};
+pub(crate) use file::{keep_config, kept_config, list};
 
 /// How often a held lock is renewed.
 const REFRESH_EVERY: Duration = Duration::from_secs(300);
@@ -46,6 +46,12 @@ pub(crate) struct Party<'p> {
     pub clock: &'p Clock,
     /// How long it waits for others at the most.
     pub wait: Duration,
+}
+
+/// Reads a lock file's JSON, for fuzzing.
+#[cfg(feature = "testing")]
+pub(crate) fn parse(json: &[u8]) -> Result<(), PortError> {
+    file::parse(json).map(drop)
 }
 
 /// Returns the error that says who is in the way.
@@ -152,9 +158,8 @@ impl Lock {
         loop {
             let over = waited >= party.wait;
             // Who comes later lets one that waits pass, as long as it may wait itself.
-            let held_back = !over
-                && !exclusive
-                && somebody_waits(store, party.me, (party.clock)())?;
+            let held_back =
+                !over && !exclusive && somebody_waits(store, party.me, (party.clock)())?;
             if !held_back {
                 match Self::try_take(store, party, exclusive, &turn.ids()) {
                     Err(e) if e.class == ErrorClass::Waiting && !over => {}
@@ -251,13 +256,7 @@ fn lost() -> PortError {
 }
 
 /// Renews the lock until it is released.
-fn renew(
-    state: &(Mutex<Held>, Condvar),
-    store: &Store,
-    me: &Owner,
-    clock: &Clock,
-    claim: Claim,
-) {
+fn renew(state: &(Mutex<Held>, Condvar), store: &Store, me: &Owner, clock: &Clock, claim: Claim) {
     let mut held = state.0.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         // Before the wait as well: the lock may have been released before this thread came here.
