@@ -1,8 +1,8 @@
 //! One operation of the engine as a process of its own, for tests that stop and kill processes.
 //!
 //! `actor REPO OPERATION …`. `ACTOR_CLOCK` names a file with seconds that are added to the time,
-//! `ACTOR_WAIT` gives the seconds to wait for locks. Ends with 1 and the reason word on standard
-//! error when the operation fails.
+//! `ACTOR_WAIT` gives the seconds to wait for locks, `ACTOR_PEAK` a file for the peak memory in KiB.
+//! Ends with 1 and the reason word on standard error when the operation fails.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)] // A tool of tests.
 
 use std::io::Read;
@@ -50,10 +50,21 @@ fn main() {
         std::process::exit(64);
     };
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
-    if let Err(e) = run(Path::new(repo), operation, &rest) {
+    let done = run(Path::new(repo), operation, &rest);
+    if let Some(file) = std::env::var_os("ACTOR_PEAK") {
+        std::fs::write(file, peak_kib().to_string()).unwrap();
+    }
+    if let Err(e) = done {
         eprintln!("{}: {}", e.reason, e.chain());
         std::process::exit(1);
     }
+}
+
+/// The most memory that this process ever had, as the kernel counts it.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 fn open(path: &Path) -> Result<Repository, PortError> {

@@ -5,12 +5,11 @@
 mod common;
 
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use common::actor::{done, program, run};
+use common::actor::{actor, done, run, succeeded};
 use common::*;
 use mainstay_repository::storage::MemoryStorage;
 use mainstay_repository::{CheckOptions, Depth, Object, Objects, Repository};
@@ -145,23 +144,11 @@ fn a_flipped_bit_in_any_object_is_found() {
     }
 }
 
-/// Peak memory of a child in MiB.
+/// Runs an operation and returns its peak memory in MiB.
 fn peak_mb(repo: &Path, args: &[&str]) -> u64 {
-    let script = "import os, resource, subprocess, sys\n\
-                  code = subprocess.call(sys.argv[1:])\n\
-                  print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n\
-                  sys.exit(code)";
-    let output = Command::new("python3")
-        .args(["-c", script])
-        .arg(program())
-        .arg(repo)
-        .args(args)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?} {:?}: {said}", output.status.signal());
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.trim().lines().last().unwrap().parse::<u64>().unwrap() >> 10
+    let file = repo.with_file_name("peak");
+    succeeded(&actor(repo, args).env("ACTOR_PEAK", &file).output().unwrap(), args);
+    fs::read_to_string(file).unwrap().parse::<u64>().unwrap() >> 10
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use model::progress::Silent;
 use repository::{CheckOptions, CheckReport, Depth, PruneOptions, PruneReport, Repository};
 use serde_json::json;
 
@@ -38,7 +37,7 @@ pub fn check(
         snapshots: snapshots.iter().map(|s| s.id).collect(),
         threads: 0,
     };
-    let report = repository.check(&options, &Silent, &desk.cancel)?;
+    let report = repository.check(&options, &desk.bar(), &desk.cancel)?;
     let locks = repository.locks()?;
     let stale: Vec<_> = locks.iter().filter(|l| l.stale).collect();
     for lock in &stale {
@@ -117,7 +116,7 @@ pub fn prune(
         dry_run: args.dry_run,
         threads: 0,
     };
-    let report = desk.specs.engine.prune(repository, &options, &Silent, &desk.cancel)?;
+    let report = desk.specs.engine.prune(repository, &options, &desk.bar(), &desk.cancel)?;
     if desk.ui.is_json() {
         desk.ui.json(&json!({
             "dryRun": args.dry_run, "bytesDeleted": report.bytes_deleted,
@@ -174,7 +173,7 @@ pub fn unlock(
 }
 
 pub fn migrate(desk: &Desk<'_>, repository: &Arc<Repository>) -> Result<Exit, CliError> {
-    let done = repository.migrate(&Silent, &desk.cancel)?;
+    let done = repository.migrate(&desk.bar(), &desk.cancel)?;
     if desk.ui.is_json() {
         desk.ui.json(&json!({"migrated": done, "version": 2}))?;
     } else if done {

@@ -8,7 +8,6 @@ use adapters::engine::{ADOPTED_TAGS, RESOURCE_TAG, info_of};
 use model::desired::{Keep, Retention};
 use model::id::{Address, SnapshotId};
 use model::ports::clock::Clock;
-use model::progress::Silent;
 use plan::retention::{Candidate, Standing, judge};
 use repository::{Id, Repository, Rewrite, Snapshot};
 use serde_json::json;
@@ -216,7 +215,7 @@ pub async fn copy(
         let all = filtered(from.snapshots()?, &args.filter)?;
         let chosen = if args.ids.is_empty() { all } else { by_ids(&all, &args.ids)? };
         let ids: Vec<Id> = chosen.iter().map(|s| s.id).collect();
-        let report = from.copy(&ids, &to, &Silent, &desk.cancel)?;
+        let report = from.copy(&ids, &to, &desk.bar(), &desk.cancel)?;
         if desk.ui.is_json() {
             desk.ui.json(&json!({
                 "copied": report.copied, "there": report.snapshots.len(),

@@ -19,6 +19,7 @@ use super::{duration_s, usage};
 use crate::args::{Access, Direct, Filter, Global, RepositoryArgs, RepositoryCommand};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::progress::Bar;
 use crate::signals::cancel_on_signals;
 use crate::ui::Ui;
 
@@ -73,6 +74,11 @@ impl Desk<'_> {
                 .hint("name it: --repository NAME, or --repo PLACE --password-file FILE"));
         }
         self.open()?.pop_first().ok_or_else(|| CliError::internal("no repository is open"))
+    }
+
+    /// Returns the bar of one piece of work.
+    fn bar(&self) -> Bar {
+        Bar::new(self.ui)
     }
 
     /// Does the work on each repository; the worst end is the command's.

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use model::error::PortError;
-use model::progress::Silent;
 use repository::{CheckOptions, Depth, Id, LostItem, Repository, SnapshotRepair};
 use serde_json::{Value, json};
 
@@ -33,7 +32,7 @@ pub fn run(
 }
 
 fn index(desk: &Desk<'_>, repository: &Repository, all: bool) -> Result<Exit, CliError> {
-    let report = repository.rebuild_index(all, &Silent, &desk.cancel)?;
+    let report = repository.rebuild_index(all, &desk.bar(), &desk.cancel)?;
     if desk.ui.is_json() {
         desk.ui.json(&json!({
             "packs": report.packs, "packsFound": report.packs_found,
@@ -59,7 +58,7 @@ fn index(desk: &Desk<'_>, repository: &Repository, all: bool) -> Result<Exit, Cl
 fn damaged(desk: &Desk<'_>, repository: &Repository) -> Result<BTreeSet<Id>, CliError> {
     desk.ui.say("reading all packs");
     let options = CheckOptions { depth: Depth::All, snapshots: Vec::new(), threads: 0 };
-    let report = repository.check(&options, &Silent, &desk.cancel)?;
+    let report = repository.check(&options, &desk.bar(), &desk.cancel)?;
     Ok(report.faults.iter().filter_map(|f| f.pack).collect())
 }
 
@@ -89,7 +88,7 @@ fn packs(
         })
     };
     let chosen: Vec<Id> = chosen.into_iter().collect();
-    let report = repository.salvage(&chosen, &mut aside, &Silent, &desk.cancel)?;
+    let report = repository.salvage(&chosen, &mut aside, &desk.bar(), &desk.cancel)?;
     if desk.ui.is_json() {
         let lost: Vec<_> = report
             .lost
@@ -148,7 +147,8 @@ fn snapshots(
     options: &SnapshotRepair,
 ) -> Result<Exit, CliError> {
     let chosen: Vec<Id> = by_ids(&repository.snapshots()?, ids)?.iter().map(|s| s.id).collect();
-    let done = repository.repair_snapshots(&chosen, options, &receipt, &Silent, &desk.cancel)?;
+    let done =
+        repository.repair_snapshots(&chosen, options, &receipt, &desk.bar(), &desk.cancel)?;
     if desk.ui.is_json() {
         let list: Vec<_> = done
             .iter()
