@@ -157,13 +157,13 @@ fn many_small_files_and_one_large_one_take_little_memory() {
     let (repo, many, large) =
         (tmp.path().join("repo"), tmp.path().join("many"), tmp.path().join("large"));
     fs::create_dir(&many).unwrap();
-    for i in 0..40_000u32 {
+    for i in 0..20_000u32 {
         fs::write(many.join(format!("a-file-with-a-name-{i:08}")), i.to_le_bytes()).unwrap();
     }
     fs::create_dir(&large).unwrap();
     let file = fs::File::create(large.join("sparse")).unwrap();
-    file.set_len(6 << 30).unwrap();
-    fs::write(large.join("noise"), noise(300 << 20, 1)).unwrap();
+    file.set_len(1 << 30).unwrap();
+    fs::write(large.join("noise"), noise(150 << 20, 1)).unwrap();
     done(&repo, &["init"]);
     let first = peak_mb(&repo, &["backup", many.to_str().unwrap()]);
     let again = peak_mb(&repo, &["backup", many.to_str().unwrap()]);

@@ -192,7 +192,7 @@ fn restics_locks_are_waited_for() {
     holder.stdin.take().unwrap().write_all(b"content").unwrap();
     assert!(holder.wait().unwrap().success());
     ended(waiting, "forget");
-    assert_whole(&place.repo, 1);
+    assert_whole(&place.repo, 2);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let _ = repository::testing::read_pack_header(data);
-    if let Some((last, rest)) = data.split_last_chunk::<4>() {
+    if let Some((rest, last)) = data.split_last_chunk::<4>() {
         let size = rest.len() as u64;
         if let Some(total) = repository::format::pack::header_size(*last, size) {
             assert!(total as u64 <= size);

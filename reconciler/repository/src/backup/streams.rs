@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::error::PortError;
-use model::ports::mover::{Entry, EntryKind, FileTime, Owner};
+use model::ports::mover::{Chunking, Entry, EntryKind, FileTime, Owner};
 use mover::chunk::{Chunker, CutError};
 
 use super::pool::Pool;
@@ -54,7 +54,12 @@ pub(super) fn run(
                 let mut hasher = blake3::Hasher::new();
                 let mut content = Vec::new();
                 let source = &mut stream.source;
-                let before = parent.map_or(0, |tree| pieces_before(session, &tree, &stream.name));
+                let before = match parent {
+                    Some(tree) if options.chunking == Chunking::FixedBySize => {
+                        pieces_before(session, &tree, &stream.name)
+                    }
+                    _ => 0,
+                };
                 let cut = chunker.run(
                     keep_pieces(options.chunking, before, stream.size_hint),
                     stream.size_hint,
