@@ -70,7 +70,7 @@ impl<'s, 'a, J: Send> Pool<'s, 'a, J> {
                 .map(|_| {
                     let lots = lot_sender.clone();
                     scope.spawn(move || {
-                        if let Err(e) = pool.serve(lots, work) {
+                        if let Err(e) = crate::caught(|| pool.serve(lots, work)) {
                             session.fail(e);
                             // The feeder must not wait for a thread that is gone.
                             for _ in pool.jobs.iter() {}
@@ -91,7 +91,8 @@ impl<'s, 'a, J: Send> Pool<'s, 'a, J> {
                 fed
             })();
             for handle in handles {
-                crate::join(handle);
+                // Its panic, if any, is the session's failure already.
+                drop(handle.join());
             }
             feeding
         });
