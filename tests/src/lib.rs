@@ -6,6 +6,8 @@
 mod ledger;
 pub mod mainstay;
 pub mod postgres;
+pub mod proxy;
+pub mod services;
 pub mod ssh;
 mod tools;
 

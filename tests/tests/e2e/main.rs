@@ -12,3 +12,4 @@ mod recovery;
 mod secrets;
 mod sqlite;
 mod state;
+mod storage;
