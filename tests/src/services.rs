@@ -132,13 +132,16 @@ impl Service {
         command.args(["--aws-sigv4", "aws:amz:us-east-1:s3"]);
         // Its user and password are of this test alone.
         command.args(["--user", &format!("{USER}:{SECRET}")]);
+        // The digest of no body: curl signs it, and some services want it said.
+        let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        command.args(["--header", &format!("x-amz-content-sha256: {nothing}")]);
         if object_lock {
             command.args(["--header", "x-amz-bucket-object-lock-enabled: true"]);
         }
+        command.arg(format!("{}/{name}", self.url()));
         let begun = std::time::Instant::now();
         loop {
-            let output = command.arg(format!("{}/{name}", self.url())).output();
-            let output = output.expect("curl is needed by this test; tests/run gets it");
+            let output = command.output().expect("curl is needed by this test; tests/run gets it");
             if output.status.success() {
                 return;
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Method, Request};
 use md5::{Digest as _, Md5};
@@ -16,7 +17,7 @@ use object_store::azure::{
 use object_store::client::HttpRequest;
 
 use super::Secret;
-use super::object::{ObjectStorage, Parcel, Upload};
+use super::object::{ObjectStorage, Parcel, Write};
 use super::refusal::fault;
 use super::s3::no_retries;
 use super::web::Web;
@@ -75,33 +76,51 @@ pub fn open(
         location,
         prefix: azure.prefix.clone(),
         store,
-        upload: Arc::new(writer),
+        writer: Arc::new(writer),
         connections: CONNECTIONS,
     })
 }
 
-impl Upload for Writer {
+impl Writer {
+    async fn send(
+        &self,
+        request: http::request::Builder,
+        data: Bytes,
+        what: String,
+    ) -> Result<(), PortError> {
+        let mut request: HttpRequest =
+            request.body(data.into()).map_err(|error| fault(what.clone(), &error))?;
+        let credential = self.credentials.get_credential().await;
+        let credential = credential.map_err(|error| fault(what.clone(), &error))?;
+        AzureAuthorizer::new(&credential, &self.account)
+            .try_authorize(&mut request)
+            .map_err(|error| fault(what.clone(), &error))?;
+        self.web.send(request).await.map(|_| ()).map_err(|error| fault(what, &error))
+    }
+}
+
+impl Write for Writer {
     fn put(self: Arc<Self>, parcel: Parcel) -> BoxFuture<'static, Result<(), PortError>> {
         Box::pin(async move {
-            let what = || parcel.what.clone();
-            let sum = BASE64.encode(Md5::digest(&parcel.data));
             let request = Request::builder()
                 .method(Method::PUT)
                 .uri(format!("{}/{}", self.url, parcel.key))
                 .header("content-type", "application/octet-stream")
                 .header("content-length", parcel.data.len())
-                .header("content-md5", sum)
+                .header("content-md5", BASE64.encode(Md5::digest(&parcel.data)))
                 .header("if-none-match", "*")
                 .header("x-ms-blob-type", "BlockBlob");
-            let mut request: HttpRequest =
-                request.body(parcel.data.clone().into()).map_err(|error| fault(what(), &error))?;
-            let credential = self.credentials.get_credential().await;
-            let credential = credential.map_err(|error| fault(what(), &error))?;
-            AzureAuthorizer::new(&credential, &self.account)
-                .try_authorize(&mut request)
-                .map_err(|error| fault(what(), &error))?;
-            self.web.send(request).await.map_err(|error| fault(what(), &error))?;
-            Ok(())
+            self.send(request, parcel.data, parcel.what).await
         })
+    }
+
+    fn delete(
+        self: Arc<Self>,
+        key: String,
+        what: String,
+    ) -> BoxFuture<'static, Result<(), PortError>> {
+        let request = Request::builder().method(Method::DELETE);
+        let request = request.uri(format!("{}/{key}", self.url));
+        Box::pin(async move { self.send(request, Bytes::new(), what).await })
     }
 }

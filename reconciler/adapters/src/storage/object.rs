@@ -1,6 +1,7 @@
-//! Storage in a bucket, whoever runs it: the layout, and reading, listing and deleting through
-//! object_store. Writing is each service's own ([`Upload`]), as object_store sends neither the
-//! digest that the engine has made already nor a lock for the object.
+//! Storage in a bucket, whoever runs it: the layout, and reading and listing through object_store.
+//! Writing is each service's own ([`Write`]), as object_store sends neither the digest that the
+//! engine has made already nor a lock for the object, and deletes in batches where it can, which
+//! tell less of what went wrong.
 
 use std::sync::Arc;
 
@@ -35,9 +36,16 @@ pub struct Parcel {
 }
 
 /// How a service takes an object: whole, checked against a digest on its side, and not over another.
-pub trait Upload: Send + Sync + 'static {
+pub trait Write: Send + Sync + 'static {
     /// Writes one object.
     fn put(self: Arc<Self>, parcel: Parcel) -> BoxFuture<'static, Result<(), PortError>>;
+
+    /// Removes one object.
+    fn delete(
+        self: Arc<Self>,
+        key: String,
+        what: String,
+    ) -> BoxFuture<'static, Result<(), PortError>>;
 }
 
 /// A bucket.
@@ -49,7 +57,7 @@ pub struct ObjectStorage {
     /// What reads.
     pub store: Arc<dyn ObjectStore>,
     /// What writes.
-    pub upload: Arc<dyn Upload>,
+    pub writer: Arc<dyn Write>,
     /// How many requests at once.
     pub connections: usize,
 }
@@ -72,16 +80,20 @@ impl ObjectStorage {
 /// A listing under way, handed to and fro between this thread and the client's.
 type Stream = futures_util::stream::BoxStream<'static, object_store::Result<ObjectMeta>>;
 
-async fn batch(mut stream: Stream, what: String) -> Result<(Vec<ObjectMeta>, Stream), PortError> {
+/// Returns some files, and the rest of the listing unless that was its end.
+async fn batch(
+    mut stream: Stream,
+    what: String,
+) -> Result<(Vec<ObjectMeta>, Option<Stream>), PortError> {
     let mut batch = Vec::new();
     while batch.len() < LIST_BATCH {
         match stream.next().await {
             Some(Ok(meta)) => batch.push(meta),
             Some(Err(error)) => return Err(fault(what, &error)),
-            None => break,
+            None => return Ok((batch, None)),
         }
     }
-    Ok((batch, stream))
+    Ok((batch, Some(stream)))
 }
 
 async fn read(
@@ -148,19 +160,17 @@ impl Storage for ObjectStorage {
         let what = self.what("list", kind, "");
         let folder = layout::in_prefix(&self.prefix, kind.folder());
         let path = Path::parse(&folder).map_err(|error| fault(what.clone(), &error))?;
-        let mut stream = self.store.list(Some(&path));
-        loop {
+        let mut next = Some(self.store.list(Some(&path)));
+        while let Some(stream) = next {
             let (metas, rest) = wait(batch(stream, what.clone()))?;
-            if metas.is_empty() {
-                return Ok(());
-            }
             for meta in metas {
                 if let Some(name) = layout::name(kind, &folder, meta.location.as_ref()) {
                     each(Listed { name: name.to_owned(), size_bytes: meta.size })?;
                 }
             }
-            stream = rest;
+            next = rest;
         }
+        Ok(())
     }
 
     fn stat(&self, kind: FileKind, name: &str) -> Result<u64, PortError> {
@@ -212,12 +222,11 @@ impl Storage for ObjectStorage {
             fleeting: kind == FileKind::Lock,
             what: self.what("save", kind, name),
         };
-        wait(self.upload.clone().put(parcel))
+        wait(self.writer.clone().put(parcel))
     }
 
     fn delete(&self, kind: FileKind, name: &str) -> Result<(), PortError> {
-        let (_, path) = self.key(kind, name)?;
-        let (store, what) = (self.store.clone(), self.what("delete", kind, name));
-        wait(async move { store.delete(&path).await.map_err(|e| fault(what, &e)) })
+        let (key, _) = self.key(kind, name)?;
+        wait(self.writer.clone().delete(key, self.what("delete", kind, name)))
     }
 }

@@ -23,9 +23,9 @@ use object_store::RetryConfig;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsAuthorizer};
 use object_store::client::{HttpRequest, HttpResponse};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _};
+use object_store::ObjectStoreExt as _;
 
-use super::object::{ObjectStorage, Parcel, Upload};
+use super::object::{ObjectStorage, Parcel, Write};
 use super::refusal::fault;
 use super::web::{Web, element};
 use super::{Secret, bad_url};
@@ -119,7 +119,7 @@ pub fn open(s3: &S3, location: String, secret: &Secret<'_>) -> Result<ObjectStor
         location,
         prefix: s3.prefix.clone(),
         store,
-        upload: Arc::new(writer),
+        writer: Arc::new(writer),
         connections: CONNECTIONS,
     })
 }
@@ -148,7 +148,7 @@ fn machine_identity(mut builder: AmazonS3Builder) -> AmazonS3Builder {
     builder
 }
 
-impl Upload for Writer {
+impl Write for Writer {
     fn put(self: Arc<Self>, parcel: Parcel) -> BoxFuture<'static, Result<(), PortError>> {
         Box::pin(async move {
             let conditional = self.conditional.load(Ordering::Relaxed);
@@ -159,6 +159,17 @@ impl Upload for Writer {
             tracing::debug!("no conditional writes here, looking first: {}", error.chain());
             self.conditional.store(false, Ordering::Relaxed);
             self.write(&parcel, false).await
+        })
+    }
+
+    fn delete(
+        self: Arc<Self>,
+        key: String,
+        what: String,
+    ) -> BoxFuture<'static, Result<(), PortError>> {
+        Box::pin(async move {
+            let path = Path::from(key.as_str());
+            self.store.delete(&path).await.map_err(|error| fault(what, &error))
         })
     }
 }

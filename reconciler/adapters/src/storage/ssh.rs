@@ -125,7 +125,12 @@ impl Connection {
             Ok(Err(error)) => {
                 // ssh is about to end, and says why.
                 let _ = tokio::time::timeout(limit, ended.wait_for(|ended| *ended)).await;
-                return Err(explain(what, &words(&said)).with_source(error));
+                let explained = explain(what, &words(&said));
+                // What ssh says tells more than that its pipe ended.
+                return Err(match std::error::Error::source(&explained) {
+                    Some(_) => explained,
+                    None => explained.with_source(error),
+                });
             }
             Err(_) => return Err(explain(what, &words(&said))),
         };

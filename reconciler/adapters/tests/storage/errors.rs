@@ -73,6 +73,7 @@ fn certificates_are_checked_and_ones_own_can_be_trusted() {
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
         .args(["-nodes", "-keyout", &key, "-out", &certificate, "-days", "2", "-subj", "/CN=t"])
         .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
         .output()
         .expect("openssl is needed by this test; tests/run gets it");
     assert!(made.status.success());
