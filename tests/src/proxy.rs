@@ -90,6 +90,11 @@ impl Proxy {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Forgets the answers that stale listings repeat: the next ones are kept in their place.
+    pub fn forget(&self) {
+        self.shared.first.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// How many requests came, and how many of them met a fault.
     pub fn counts(&self) -> (usize, usize) {
         (self.shared.count.load(Ordering::SeqCst), self.shared.faults.load(Ordering::SeqCst))

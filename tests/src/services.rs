@@ -1,5 +1,5 @@
 //! Storage services of the test's own on loopback ports, each with a folder of its own: S3 (versitygw
-//! and MinIO), restic's REST server, and the emulators of Google's and Azure's.
+//! and MinIO), restic's REST server, and the emulator of Azure's.
 
 use std::fs;
 use std::net::TcpListener;
@@ -162,19 +162,6 @@ impl Service {
             command
         };
         Self::start("rest-server", words, &version)
-    }
-
-    /// The emulator of Google Cloud Storage; a bucket is a folder in its data.
-    pub fn fake_gcs() -> Self {
-        let (program, version) = built("fake-gcs-server");
-        let words = |data: &Path, port: u16| {
-            let mut command = Command::new(&program);
-            command.args(["-scheme", "http", "-host", "127.0.0.1", "-port", &port.to_string()]);
-            command.args(["-public-host", &format!("127.0.0.1:{port}")]);
-            command.args(["-backend", "filesystem", "-filesystem-root"]).arg(data);
-            command
-        };
-        Self::start("fake-gcs-server", words, &version)
     }
 
     /// The emulator of Azure Blob Storage, of Azure's makers.

@@ -6,7 +6,7 @@ use model::desired::StorageSpec;
 use model::error::PortError;
 use model::ports::secrets::{SecretValue, Secrets};
 use model::remote::{
-    Azure, BucketStyle, Gcs, Remote, Rest, S3, Service, Sftp, StorageLimits,
+    Azure, BucketStyle, Remote, Rest, S3, Service, Sftp, StorageLimits,
 };
 
 /// What the environment says of a variable.
@@ -40,7 +40,6 @@ pub fn parse(
 ) -> Result<StorageSpec, PortError> {
     let service = match name.split_once(':') {
         Some(("s3", rest)) => Service::S3(s3(rest, variables)?),
-        Some(("gs", rest)) => Service::Gcs(gs(rest, variables)?),
         Some(("azure", rest)) => Service::Azure(azure(rest, variables)?),
         Some(("sftp", rest)) => Service::Sftp(sftp(rest)?),
         Some(("rest", rest)) => Service::Rest(rest_server(rest, variables)?),
@@ -101,12 +100,6 @@ fn bucket(rest: &str, shape: &str) -> Result<(String, String), PortError> {
         Some((bucket, prefix)) if !bucket.is_empty() => Ok((bucket.to_owned(), trimmed(prefix))),
         _ => Err(bad(shape)),
     }
-}
-
-fn gs(rest: &str, variables: &Variables<'_>) -> Result<Gcs, PortError> {
-    let (bucket, prefix) = bucket(rest, "gs:bucket:/prefix")?;
-    let service_account = set("GOOGLE_SERVICE_ACCOUNT_KEY", variables);
-    Ok(Gcs { endpoint: None, bucket, prefix, service_account, ca_file: None })
 }
 
 fn azure(rest: &str, variables: &Variables<'_>) -> Result<Azure, PortError> {
@@ -202,7 +195,6 @@ mod tests {
     fn restics_names_are_read_and_said_again() {
         for name in [
             "s3:http://localhost:9000/backups/a/b",
-            "gs:backups:/a/b",
             "azure:backups:/a",
             "sftp:me@nas:/srv/a",
             "sftp:nas:a/b",
@@ -225,7 +217,6 @@ mod tests {
         for name in [
             "s3:host",
             "s3:ftp://host/b",
-            "gs:bucket",
             "azure::/a",
             "sftp:nas",
             "sftp:-oProxyCommand=x:/a",

@@ -87,13 +87,6 @@ fn s3_with_object_lock() {
 }
 
 #[test]
-fn google_on_its_emulator() {
-    let server = Server::fake_gcs();
-    std::fs::create_dir_all(server.data().join("backups")).unwrap();
-    conformance::run(&*bare(Service::Gcs(gcs(&server.url())))).unwrap();
-}
-
-#[test]
 fn azure_on_its_emulator() {
     let server = Server::azurite();
     let storage = bare(Service::Azure(azure(&server.url())));

@@ -174,13 +174,6 @@ fn through_a_copy(storage: &Arc<dyn Storage>) {
     same(&source, &into.join(source.strip_prefix("/").unwrap()));
 }
 
-#[test]
-fn restic_judges_what_google_keeps() {
-    let server = Server::fake_gcs();
-    fs::create_dir_all(server.data().join("backups")).unwrap();
-    through_a_copy(&whole(Service::Gcs(gcs(&server.url()))));
-}
-
 /// Makes the container `backups`; only object_store's signer knows Azure's signatures here.
 pub fn make_container(server: &Server) {
     use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential};

@@ -23,7 +23,7 @@ use model::ports::mover::WalkRequest;
 use model::ports::secrets::{SecretValue, Secrets};
 use model::ports::storage::Storage;
 use model::progress::Silent;
-use model::remote::{Azure, BucketStyle, Gcs, Remote, Rest, S3, Service, Sftp, StorageLimits};
+use model::remote::{Azure, BucketStyle, Remote, Rest, S3, Service, Sftp, StorageLimits};
 use mover::LocalSource;
 use repository::crypto::Kdf;
 use repository::storage::decorators::Pacing;
@@ -75,16 +75,6 @@ fn s3(url: &str) -> S3 {
         session_token: None,
         storage_class: None,
         object_lock: None,
-        ca_file: None,
-    }
-}
-
-fn gcs(url: &str) -> Gcs {
-    Gcs {
-        endpoint: Some(url.to_owned()),
-        bucket: "backups".to_owned(),
-        prefix: "a/b".to_owned(),
-        service_account: None,
         ca_file: None,
     }
 }

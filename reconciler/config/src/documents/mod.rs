@@ -27,7 +27,7 @@ pub use recovery::{
     RecoveryPolicySpec, RecoverySpec, RepeatSpec, ResponseSpec, ResponsesSpec, ScopeRef, ScopeSpec,
 };
 pub use storage::{
-    AzureStorageSpec, BucketStyleSpec, GcsStorageSpec, LimitsSpec, LocalStorageSpec, LockModeSpec,
+    AzureStorageSpec, BucketStyleSpec, LimitsSpec, LocalStorageSpec, LockModeSpec,
     ObjectLockSpec, RestStorageSpec, S3StorageSpec, SftpStorageSpec, StorageSpec,
 };
 pub use template::{

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::common::SecretSpec;
 
-/// Where a repository lies: exactly one of `local`, `s3`, `gcs`, `azure`, `sftp` and `rest`.
+/// Where a repository lies: exactly one of `local`, `s3`, `azure`, `sftp` and `rest`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StorageSpec {
@@ -13,8 +13,6 @@ pub struct StorageSpec {
     pub local: Option<LocalStorageSpec>,
     /// A bucket of Amazon S3, or of whatever speaks its protocol.
     pub s3: Option<S3StorageSpec>,
-    /// A bucket of Google Cloud Storage.
-    pub gcs: Option<GcsStorageSpec>,
     /// A container of Azure Blob Storage.
     pub azure: Option<AzureStorageSpec>,
     /// A folder on a host that `ssh` reaches.
@@ -99,23 +97,6 @@ pub enum LockModeSpec {
     Governance,
     /// Nobody may lift it.
     Compliance,
-}
-
-/// A place in a bucket of Google Cloud Storage.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct GcsStorageSpec {
-    /// URL of the service; Google's own if absent.
-    pub endpoint: Option<String>,
-    /// The bucket.
-    pub bucket: String,
-    /// Path in the bucket.
-    #[serde(default)]
-    pub prefix: String,
-    /// A service account's key, JSON; if absent, the identity of the machine is used.
-    pub service_account: Option<SecretSpec>,
-    /// File with certificates, PEM, that are trusted beside the system's.
-    pub ca_file: Option<String>,
 }
 
 /// A place in a container of Azure Blob Storage.

@@ -3,12 +3,12 @@
 use model::agent::SecretRef;
 use model::desired::StorageSpec;
 use model::remote::{
-    Azure, BucketStyle, Gcs, LockMode, ObjectLock, Remote, Rest, S3, Service, Sftp, StorageLimits,
+    Azure, BucketStyle, LockMode, ObjectLock, Remote, Rest, S3, Service, Sftp, StorageLimits,
 };
 
 use crate::diagnostics as d;
 use crate::documents::{
-    AzureStorageSpec, BucketStyleSpec, GcsStorageSpec, LimitsSpec, LockModeSpec, ObjectLockSpec,
+    AzureStorageSpec, BucketStyleSpec, LimitsSpec, LockModeSpec, ObjectLockSpec,
     RestStorageSpec, S3StorageSpec, SecretSpec, SftpStorageSpec,
 };
 use crate::lower::{At, Lowering, text};
@@ -94,7 +94,6 @@ impl Lowering<'_> {
     ) -> Option<StorageSpec> {
         let services = [
             spec.s3.as_ref().map(|s3| self.s3(&at.at("s3"), s3)),
-            spec.gcs.as_ref().map(|gcs| self.gcs(&at.at("gcs"), gcs)),
             spec.azure.as_ref().map(|azure| self.azure(&at.at("azure"), azure)),
             spec.sftp.as_ref().map(|sftp| self.sftp(&at.at("sftp"), sftp)),
             spec.rest.as_ref().map(|rest| self.rest(&at.at("rest"), rest)),
@@ -183,20 +182,6 @@ impl Lowering<'_> {
             self.found.push(d::storage_object_lock(at.place_key(), why));
         }
         ObjectLock { retain: mode.zip(seconds), legal_hold: spec.legal_hold }
-    }
-
-    fn gcs(&mut self, at: &At<'_>, spec: &GcsStorageSpec) -> Service {
-        self.url(&at.at("endpoint"), spec.endpoint.as_deref(), spec.service_account.is_some());
-        self.flaw(&at.at("bucket"), Some(&spec.bucket), name_flaw, HELP_NAME);
-        self.flaw(&at.at("prefix"), Some(&spec.prefix), prefix_flaw, HELP_PREFIX);
-        Service::Gcs(Gcs {
-            endpoint: spec.endpoint.clone(),
-            bucket: spec.bucket.clone(),
-            prefix: spec.prefix.clone(),
-            service_account: self
-                .credential(&at.at("serviceAccount"), spec.service_account.as_ref()),
-            ca_file: self.file(&at.at("caFile"), spec.ca_file.as_ref()),
-        })
     }
 
     fn azure(&mut self, at: &At<'_>, spec: &AzureStorageSpec) -> Service {
