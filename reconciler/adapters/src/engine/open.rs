@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use model::desired::{RepositorySpec, StorageSpec};
 use model::error::PortError;
@@ -24,6 +25,10 @@ struct Opened {
     config: Vec<u8>,
     repository: Arc<Repository>,
 }
+
+/// How long a step waits for the locks of others before it fails as one that waits: writers that
+/// follow each other let it pass within that time.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
 
 /// Open repositories by name. Deriving a key costs a quarter of a second, so it is done once.
 pub struct Openings {
@@ -52,9 +57,27 @@ impl Openings {
         Self { secrets, clock, run, open: Mutex::default(), reached: Mutex::default() }
     }
 
-    fn options(&self) -> Options {
+    fn options(&self, spec: &RepositorySpec) -> Options {
         let clock = self.clock.clone();
-        Options::new(Owner::current(self.run.clone()), Arc::new(move || clock.now()))
+        let owner = Owner::current(self.run.clone());
+        let mut options = Options::new(owner, Arc::new(move || clock.now()));
+        options.lock_wait = LOCK_WAIT;
+        options.append_only = spec.append_only;
+        options
+    }
+
+    /// Opens a repository with options of its own; it is not kept open.
+    pub fn open_with(
+        &self,
+        spec: &RepositorySpec,
+        change: &dyn Fn(&mut Options),
+    ) -> Result<Arc<Repository>, PortError> {
+        place::mounted(&spec.storage)?;
+        let mut options = self.options(spec);
+        change(&mut options);
+        let storage = self.storage(spec)?;
+        let password = self.password(spec)?;
+        Repository::open(storage, password.expose(), options).map(Arc::new)
     }
 
     fn password(&self, spec: &RepositorySpec) -> Result<SecretValue, PortError> {
@@ -113,7 +136,7 @@ impl Openings {
         {
             return Ok(known.repository.clone());
         }
-        let repository = Repository::open(storage.clone(), password.expose(), self.options())?;
+        let repository = Repository::open(storage.clone(), password.expose(), self.options(spec))?;
         let repository = Arc::new(repository);
         let opened = Opened { storage, password, config, repository: repository.clone() };
         open.insert(spec.name.as_str().to_owned(), opened);
@@ -136,7 +159,7 @@ impl Openings {
                 .with_hint("give it an empty folder; nothing that exists is ever overwritten"));
             }
         }
-        Ok(Arc::new(Repository::init(storage, password.expose(), self.options())?))
+        Ok(Arc::new(Repository::init(storage, password.expose(), self.options(spec))?))
     }
 
     /// Opens a repository, or says why not in terms of an observation.
