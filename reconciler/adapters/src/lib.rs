@@ -2,7 +2,8 @@
 //!
 //! In reading order: `fault` turns what went wrong outside into the one error shape; `clock` and
 //! `secrets` are small; `source` reads configuration, `state` is our own memory; `transport` runs
-//! commands, `agents` looks at protected things with it; `tools` is what templates call.
+//! commands, `agents` looks at protected things with it; `storage` keeps what `engine` writes;
+//! `tools` is what templates call.
 //!
 //! Must not contain: decisions; imports of `plan` or `runtime`.
 
@@ -13,5 +14,6 @@ pub mod fault;
 pub mod secrets;
 pub mod source;
 pub mod state;
+pub mod storage;
 pub mod tools;
 pub mod transport;

@@ -13,3 +13,4 @@ mod repository;
 mod secrets;
 mod sqlite;
 mod state;
+mod storage;

@@ -2,6 +2,7 @@
 //! receipts and snapshots into data again. The engine itself works on threads of its own.
 
 mod open;
+mod place;
 mod receipts;
 mod restore;
 mod sinks;
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use model::cancel::Cancel;
-use model::desired::{RepositorySpec, StorageSpec};
+use model::desired::RepositorySpec;
 use model::error::PortError;
 use model::id::{RepositoryId, SnapshotId};
 use model::observed::RepositoryObservation;
@@ -24,7 +25,6 @@ use model::ports::storage::{FileKind, Storage};
 use model::progress::{Counts, ProgressSink};
 use model::receipt::{Control, FAILURES_MAX, ItemFailure, Receipt};
 use mover::LocalSource;
-use repository::storage::LocalStorage;
 use repository::{
     BackupOptions, BackupSummary, CheckOptions, Depth, Finishing, Id, PruneMark, PruneOptions,
     Repository, Stream,
@@ -143,7 +143,7 @@ impl Inner {
             Ok(snapshots) => receipts::observation(
                 RepositoryId(repository.id().to_owned()),
                 &snapshots,
-                open::free_bytes(spec),
+                place::free_bytes(&spec.storage),
             ),
             Err(error) => open::unknown(&error),
         }
@@ -411,13 +411,6 @@ impl Engine for Repositories {
             let repository = inner.openings.open(&spec)?;
             receipts::record(&repository, &control, inner.clock.now())
         }))
-    }
-}
-
-/// Returns the storage of a repository.
-pub fn storage(spec: &StorageSpec) -> Arc<dyn Storage> {
-    match spec {
-        StorageSpec::Local { path, .. } => Arc::new(LocalStorage::new(path)),
     }
 }
 

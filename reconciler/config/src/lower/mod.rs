@@ -6,6 +6,7 @@ mod backups;
 mod places;
 mod recoveries;
 mod selection;
+mod storage;
 pub mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
