@@ -63,9 +63,28 @@ impl Desired {
 
     /// Returns the digest of all that matters for planning, so without origins.
     pub fn digest(&self) -> Digest {
-        let mut bare = self.clone();
-        bare.origins.clear();
-        Digest::of("desired", &bare)
+        // Every field is named, so that one that is added is not forgotten here.
+        let Self {
+            commit,
+            documents,
+            hosts,
+            repositories,
+            resources,
+            backups,
+            triggers,
+            recoveries,
+            recovery_policies,
+            guardrails,
+            holds,
+            origins: _,
+        } = self;
+        Digest::of(
+            "desired",
+            &(
+                (commit, documents, hosts, repositories, resources, backups),
+                (triggers, recoveries, recovery_policies, guardrails, holds),
+            ),
+        )
     }
 }
 

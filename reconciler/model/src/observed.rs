@@ -38,7 +38,7 @@ impl Observed {
 
     /// Returns its digest.
     pub fn digest(&self) -> Digest {
-        Digest::of("observed", self)
+        crate::fingerprint::Fingerprint::of(self).digest(self)
     }
 }
 

@@ -132,9 +132,10 @@ pub fn status(desired: &Desired, observed: &Observed, now: Timestamp) -> Status 
     Status {
         at: now,
         commit: desired.commit.clone(),
-        resources: conditions
-            .iter()
-            .map(|(address, condition)| (address.clone(), resource(&view, address, condition)))
+        resources: desired
+            .resources
+            .keys()
+            .map(|address| (address.clone(), resource(&view, address, conditions.get(address))))
             .collect(),
         repositories: repositories(&view),
         alarms: alarms.iter().map(crate::alarms::Alarm::wait).collect(),
@@ -146,16 +147,16 @@ pub fn status(desired: &Desired, observed: &Observed, now: Timestamp) -> Status 
 fn resource(view: &View<'_>, address: &Address, condition: &Condition) -> ResourceStatus {
     let newest = view.best(address, |_| true);
     let proven = view.newest_proven(address);
-    let age_s = proven.map(|p| age(view, p));
+    let age_s = proven.map(|p| age(view, &p));
     let objectives = view.desired.resources.get(address).map(|r| r.objectives.clone());
     let objectives = objectives.unwrap_or_default();
     let unread = view.repositories_of(address).into_iter().any(|n| view.repository_id(n).is_none());
     let copies = copies(view, address, condition, objectives.rpo_s);
-    let last = view.points(address).iter().rfind(|p| !view.is_future(p.taken_at()));
+    let last = view.points(address).rfind(|p| !view.is_future(p.taken_at()));
     ResourceStatus {
         condition: condition.clone(),
-        newest: newest.map(point),
-        newest_proven: proven.map(point),
+        newest: newest.as_ref().map(point),
+        newest_proven: proven.as_ref().map(point),
         age_s,
         rpo_s: objectives.rpo_s,
         rpo: match (objectives.rpo_s, age_s) {
@@ -210,9 +211,7 @@ fn copies(view: &View<'_>, address: &Address, condition: &Condition, rpo_s: Opti
         .into_iter()
         .filter(|name| {
             view.points_in(address, name).any(|p| {
-                view.is_good(p)
-                    && view.is_proven(p.id())
-                    && rpo_s.is_none_or(|rpo| age(view, p) <= rpo)
+                view.is_good(&p) && p.proven && rpo_s.is_none_or(|rpo| age(view, &p) <= rpo)
             })
         })
         .count();
@@ -252,7 +251,7 @@ fn per_repository(view: &View<'_>, address: &Address) -> BTreeMap<Name, CopyStat
             newest: None,
         });
         copy.points += 1;
-        copy.proven += u64::from(view.is_proven(point.id()));
+        copy.proven += u64::from(point.proven);
         copy.newest = copy.newest.max(Some(point.taken_at()));
     }
     copies

@@ -200,9 +200,10 @@ fn last_proven_copy_stays(case: &Case<'_>) -> Found {
     let mut found = Found::new();
     for step in &case.plan.steps {
         let Action::Expire { resource, repository, .. } = &step.action else { continue };
-        let stays = case.view.points_in(resource, repository).any(|p| {
-            case.view.is_good(p) && case.view.is_proven(p.id()) && !gone(repository, p.id())
-        });
+        let stays = case
+            .view
+            .points_in(resource, repository)
+            .any(|p| case.view.is_good(&p) && p.proven && !gone(repository, p.id()));
         if !stays {
             found.push(by(step, "no proven point stays"));
         }
@@ -290,7 +291,7 @@ fn can_be_killed_anywhere(case: &Case<'_>) -> Found {
     };
     for record in case.view.observed.memory.recoveries.values() {
         let Some(address) = case.view.current(&record.address) else { continue };
-        let planned = case.plan.report.conditions.contains_key(address);
+        let planned = case.plan.report.scope.as_ref().is_none_or(|s| s.contains(address));
         if record.phase == RecoveryPhase::Swapping
             && !record.elsewhere
             && planned
@@ -332,7 +333,7 @@ fn success_means_restorable(case: &Case<'_>) -> Found {
                     .as_ref()
                     .and_then(|name| case.view.desired.recoveries.get(name))
                     .is_some_and(|doc| matches!(doc.point, Point::Snapshot(_)));
-                if !point.is_some_and(|p| named || case.view.is_good(p)) {
+                if !point.is_some_and(|p| named || case.view.is_good(&p)) {
                     found.push(by(step, "the point is not complete and trusted"));
                 }
                 let verified = step.needs.iter().any(|need| known.get(need) == Some(&snapshot));

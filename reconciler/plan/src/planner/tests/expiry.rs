@@ -74,7 +74,8 @@ fn the_newest_proven_point_stays_whatever_the_rules_say() {
         _ => None,
     });
     assert_eq!(expired, Some(vec![snapshot("a3"), snapshot("a2")]));
-    let verdict = plan.report.retention.iter().find(|v| v.snapshot == snapshot("a4")).unwrap();
+    let verdicts = retention(&world);
+    let verdict = verdicts.iter().find(|v| v.snapshot == snapshot("a4")).unwrap();
     assert_eq!(verdict.reasons, ["newest proven point"]);
 }
 
@@ -122,7 +123,9 @@ fn a_removed_documents_points_stay() {
         w.desired.backups.insert(name("renamed"), backup);
     });
     assert_eq!(world.steps(), ["backup/shop/files/local", "verify/shop/files/local/new"]);
-    let kept = world.plan().report.retention;
+    assert!(world.plan().report.retention.is_empty());
+    let kept = retention(&world);
+    assert_eq!(kept.len(), 5);
     assert!(
         kept.iter().all(|v| v.keep && v.reasons[0].contains("made by backup shop")),
         "{kept:#?}"
@@ -201,4 +204,20 @@ fn a_hold_stops_its_scope() {
     assert_eq!(ended.steps()[0], "expire/shop/files/local");
     let running = held(Scope::All).with(|w| w.observed.memory.holds[0].until = Some(ago(-1)));
     assert_eq!(running.steps()[0], "expire/shop/files/local waits hold");
+}
+
+fn retention(world: &World) -> Vec<model::plan::RetentionVerdict> {
+    crate::retention_of(&world.desired, &world.observed, world.now, &address("shop/files"))
+}
+
+#[test]
+fn a_plan_names_what_goes_and_one_resource_tells_of_all_with_dates() {
+    let world = five();
+    let gone = world.plan().report.retention;
+    assert!(!gone.is_empty() && gone.iter().all(|v| !v.keep && v.reasons == ["no rule keeps it"]));
+    let all = retention(&world);
+    assert_eq!(all.len(), 5);
+    let removable: Vec<_> = all.iter().filter(|v| !v.keep).cloned().collect();
+    assert_eq!(removable, gone);
+    assert!(all.iter().any(|v| v.keep && v.removable_at.is_some()), "{all:#?}");
 }

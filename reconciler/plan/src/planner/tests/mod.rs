@@ -5,6 +5,7 @@ mod backups;
 mod conditions;
 mod convergence;
 mod expiry;
+mod incremental;
 mod properties;
 mod recovery;
 mod repositories;
