@@ -143,12 +143,13 @@ fn rest(memory: &Memory) -> impl Serialize + '_ {
         backoff,
         reclaimed,
         newest_instant,
+        erasures,
         accepted_alarms,
     } = memory;
     (
         (known, writer, epoch, epoch_before, last_applied, last_documents, ancestry),
         (repositories, recoveries, approvals, holds, deeds, requests, backoff),
-        (reclaimed, newest_instant, accepted_alarms),
+        (reclaimed, newest_instant, erasures, accepted_alarms),
     )
 }
 

@@ -229,6 +229,9 @@ pub enum Action {
         repository: Name,
         /// Which, oldest first.
         snapshots: Vec<SnapshotId>,
+        /// The document that asks for it; `None`: retention.
+        #[serde(default)]
+        erasure: Option<Name>,
     },
     /// Removes stored data that no snapshot needs.
     Reclaim {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
+use mainstay_plan as plan;
 use model::agent::{Agent, SecretRef, Tree};
 use model::desired::{
     Anomaly, Backup, Connection, Desired, FailureDomain, Hooks, Host, Keep, Objectives,
@@ -143,6 +144,8 @@ fn desired(size: usize) -> Desired {
             failure_domain: FailureDomain::default(),
             medium: None,
             append_only: false,
+            immutable: false,
+            offline: false,
         };
         desired.repositories.insert(name, spec);
     }

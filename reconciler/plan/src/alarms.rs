@@ -230,9 +230,9 @@ fn shortened(addresses: &[&Address]) -> String {
     }
 }
 
-/// The instants of deeds within the 24 hours before an instant.
-pub(crate) fn in_last_day(instants: &[Timestamp], now: Timestamp) -> u32 {
-    let day = jiff::SignedDuration::from_hours(24);
-    let count = instants.iter().filter(|at| now.duration_since(**at) < day).count();
+/// The instants of deeds within so many hours before an instant.
+pub(crate) fn in_last_hours(instants: &[Timestamp], now: Timestamp, hours: i64) -> u32 {
+    let span = jiff::SignedDuration::from_hours(hours);
+    let count = instants.iter().filter(|at| now.duration_since(**at) < span).count();
     u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt::Write as _;
 
+use indexmap::IndexMap;
 use model::desired::Desired;
 use model::id::Address;
 use petgraph::algo::kosaraju_scc;
@@ -35,8 +36,7 @@ impl<'a> Graph<'a> {
         let addresses: Vec<&Address> = desired.resources.keys().collect();
         let edges = desired.resources.values().map(|r| r.depends_on.len()).sum();
         let mut graph = DiGraph::with_capacity(addresses.len(), edges);
-        #[expect(clippy::disallowed_types, reason = "looked up by key, never iterated")]
-        let index: std::collections::HashMap<&Address, NodeIndex> =
+        let index: IndexMap<&Address, NodeIndex> =
             addresses.iter().map(|address| (*address, graph.add_node(*address))).collect();
         let mut dangling = Vec::new();
         for (number, (address, resource)) in desired.resources.iter().enumerate() {

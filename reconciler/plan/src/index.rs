@@ -2,12 +2,9 @@
 //! proven, which documents speak of it. Made once from an observation and kept up with its changes,
 //! so that a plan need not look through the fleet. Called by `view` and `planner::incremental`.
 
-// Looked up by key and never iterated, so their order has no influence.
-#[expect(clippy::disallowed_types, reason = "looked up by key, never iterated")]
-type Lookup<K, V> = std::collections::HashMap<K, V>;
-
 use std::collections::{BTreeMap, BTreeSet};
 
+use indexmap::{IndexMap, IndexSet};
 use jiff::Timestamp;
 use model::desired::{Backup, Desired, Recovery, Trigger};
 use model::id::{Address, Name, RepositoryId, SnapshotId};
@@ -96,7 +93,7 @@ pub(crate) struct Index<'d> {
     /// The desired resources, sorted; a resource's number is its place here.
     pub(crate) addresses: Vec<&'d Address>,
     /// Present and earlier addresses to numbers.
-    numbers: Lookup<&'d Address, u32>,
+    numbers: IndexMap<&'d Address, u32>,
     /// The desired repositories, sorted.
     pub(crate) repositories: Vec<&'d Name>,
     /// Points by number, oldest first.
@@ -157,9 +154,9 @@ impl<'d> Index<'d> {
 
     fn points(&mut self, desired: &'d Desired, observed: &Observed) {
         let evidence = &observed.memory.evidence;
-        let mut proven: Lookup<&SnapshotId, ()> = Lookup::with_capacity(evidence.len());
+        let mut proven: IndexSet<&SnapshotId> = IndexSet::with_capacity(evidence.len());
         let checked = evidence.iter().filter(|(_, e)| is_proven(Some(e), EvidenceKind::Checked));
-        proven.extend(checked.map(|(id, _)| (id, ())));
+        proven.extend(checked.map(|(id, _)| id));
         for number in 0..self.repositories.len() {
             let name = self.repositories[number];
             if !matches!(repository_state(desired, observed, name), RepositoryState::Ready(_)) {
@@ -167,7 +164,7 @@ impl<'d> Index<'d> {
             }
             let snapshots = snapshots(observed, name);
             for (at, info) in snapshots.iter().enumerate() {
-                self.add(number, at, info, proven.contains_key(&info.id));
+                self.add(number, at, info, proven.contains(&info.id));
             }
         }
         for number in 0..self.places.len() {
@@ -290,8 +287,8 @@ impl<'d> Index<'d> {
 
 /// Present and earlier addresses to numbers. An earlier address that is in use again belongs to its
 /// new owner; one that two resources claim belongs to the first of them.
-fn numbers<'d>(desired: &'d Desired, addresses: &[&'d Address]) -> Lookup<&'d Address, u32> {
-    let mut numbers: Lookup<&Address, u32> = Lookup::with_capacity(addresses.len());
+fn numbers<'d>(desired: &'d Desired, addresses: &[&'d Address]) -> IndexMap<&'d Address, u32> {
+    let mut numbers: IndexMap<&Address, u32> = IndexMap::with_capacity(addresses.len());
     for (number, address) in (0..).zip(addresses) {
         numbers.insert(address, number);
     }

@@ -3,8 +3,8 @@
 //! In reading order: `slots` says when work is due, `retention` what stays, `graph` what comes
 //! before what, `condition` how a resource compares with where it should be, `planner` what is done
 //! about all of it, `gates` what each step waits for, `precondition` what is looked at again at the
-//! write, `check` which promise a plan would break; `status`, `explain` and `render` tell people,
-//! `simulate` what a retention policy promises, `whatif` what a loss would leave.
+//! write, `check` which promise a plan would break; `status`, `objectives`, `explain` and `render`
+//! tell people, `simulate` what a retention policy promises, `whatif` what a loss would leave.
 //!
 //! Must not contain: async, I/O, clocks, iteration in hash order.
 
@@ -15,6 +15,7 @@ pub mod explain;
 mod gates;
 pub mod graph;
 mod index;
+pub mod objectives;
 mod outcome;
 mod planner;
 mod precondition;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::alarms::alarms;
 use crate::condition::conditions;
 use crate::gates::active_holds;
+use crate::objectives::CopiesReport;
 use crate::planner::newest_served;
 use crate::slots::{Calendar, Dueness, jitter_s};
 use crate::view::{PointRef, View};
@@ -74,8 +75,11 @@ pub struct ResourceStatus {
     pub copies: u32,
     /// How many there should be.
     pub copies_wanted: Option<u32>,
-    /// Whether that is kept.
+    /// Whether all that was promised of copies is kept.
     pub copies_verdict: Verdict,
+    /// The copies one by one, the promises, and the cheapest mend; `None`: nothing was promised.
+    #[serde(default)]
+    pub copies_report: Option<CopiesReport>,
     /// When the next backup is due; in the past when one is due.
     pub next_due: Option<Timestamp>,
     /// Per repository: how many points, how many proven, the newest.
@@ -152,6 +156,7 @@ fn resource(view: &View<'_>, address: &Address, condition: &Condition) -> Resour
     let objectives = objectives.unwrap_or_default();
     let unread = view.repositories_of(address).into_iter().any(|n| view.repository_id(n).is_none());
     let copies = copies(view, address, condition, objectives.rpo_s);
+    let report = crate::objectives::copies(view, address, condition);
     let last = view.points(address).rfind(|p| !view.is_future(p.taken_at()));
     ResourceStatus {
         condition: condition.clone(),
@@ -168,12 +173,8 @@ fn resource(view: &View<'_>, address: &Address, condition: &Condition) -> Resour
         },
         copies,
         copies_wanted: objectives.copies,
-        copies_verdict: match objectives.copies {
-            None => Verdict::NoObjective,
-            Some(wanted) if copies >= wanted => Verdict::Kept,
-            Some(_) if unread => Verdict::Unknown,
-            Some(_) => Verdict::Violated,
-        },
+        copies_verdict: report.as_ref().map_or(Verdict::NoObjective, CopiesReport::verdict),
+        copies_report: report,
         next_due: next_due(view, address),
         repositories: per_repository(view, address),
         awaiting_commit: view

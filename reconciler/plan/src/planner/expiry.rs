@@ -25,7 +25,7 @@ pub(super) fn plan(draft: &mut Draft<'_, '_>, address: &Address) {
 }
 
 /// A point that a document names stays as long as the document does.
-fn pin_documents(draft: &mut Draft<'_, '_>, address: &Address) {
+pub(super) fn pin_documents(draft: &mut Draft<'_, '_>, address: &Address) {
     let view = draft.view;
     for doc in view.index().recoveries(address) {
         let model::desired::Point::Snapshot(id) = &doc.point else { continue };
@@ -157,6 +157,10 @@ fn refusal(
     if view.desired.repositories.get(repository).is_some_and(|spec| spec.append_only) {
         return Some(("AppendOnly", "nothing is ever deleted there by us".to_owned()));
     }
+    if draft.erasing.contains(address) {
+        let reason = "points of it are erased in this plan, so what stays is seen after it";
+        return Some(("ErasureUnderWay", reason.to_owned()));
+    }
     if let Some(why) = draft.busy.get(address) {
         return Some(("RecoveryUnderWay", why.clone()));
     }
@@ -221,6 +225,7 @@ fn add(
             resource: address.clone(),
             repository: repository.clone(),
             snapshots: removable.clone(),
+            erasure: None,
         },
         class: Class::Mutating,
         reasons: vec![format!("{} beyond retention {}", points(removable.len()), names.join(", "))],

@@ -16,7 +16,7 @@ use model::observed::{
 use model::plan::{Condition, Deferred, Plan, RetentionVerdict, Step};
 use model::receipt::{ControlBody, Evidence, EvidenceKind};
 
-use super::{Digests, Draft, backups, expiry, recovery, repositories};
+use super::{Digests, Draft, backups, erasure, expiry, recovery, repositories};
 use crate::alarms::alarms;
 use crate::condition::{Conditions, condition};
 use crate::graph::Graph;
@@ -342,6 +342,10 @@ fn entangle(draft: &mut Draft<'_, '_>, entangled: &BTreeSet<u32>) {
     for address in &addresses {
         backups::plan(draft, address);
     }
+    for address in &addresses {
+        expiry::pin_documents(draft, address);
+    }
+    erasure::plan(draft);
     for address in addresses {
         expiry::plan(draft, address);
     }
@@ -378,6 +382,8 @@ fn recorded(view: &View<'_>) -> BTreeSet<u32> {
 fn entangled(view: &View<'_>, conditions: &Conditions, recorded: BTreeSet<u32>) -> BTreeSet<u32> {
     let mut found = recorded;
     found.extend(view.index().with_recoveries());
+    let erased = view.desired.erasures.values();
+    found.extend(erased.filter_map(|doc| view.index().number(&doc.resource)));
     let answered = conditions.unwell().iter().filter(|(_, condition)| {
         recovery::kind(condition).is_some() || matches!(condition, Condition::AwaitingCommit { .. })
     });

@@ -3,6 +3,7 @@
 //! change from plan to plan; this one puts them together.
 
 mod backups;
+pub(crate) mod erasure;
 mod expiry;
 pub(crate) mod ids;
 mod incremental;
@@ -83,6 +84,8 @@ struct Draft<'v, 'a> {
     busy: BTreeMap<Address, String>,
     /// Points that something needs, and what.
     pins: BTreeMap<SnapshotId, Vec<String>>,
+    /// Resources of which points are erased in this plan.
+    erasing: BTreeSet<Address>,
     report: Report,
 }
 
@@ -105,6 +108,7 @@ impl<'v, 'a> Draft<'v, 'a> {
             restores: BTreeMap::new(),
             busy: BTreeMap::new(),
             pins: BTreeMap::new(),
+            erasing: BTreeSet::new(),
             report: Report::default(),
         }
     }
@@ -262,7 +266,11 @@ impl<'v, 'a> Draft<'v, 'a> {
                 self.report.incomplete.push(format!("resource {address}: {detail}"));
             }
         }
-        for ((address, repository), count) in &self.view.index().orphans {
+        let named = |address: &Address| {
+            self.view.desired.erasures.values().any(|doc| doc.resource == *address)
+        };
+        let orphans = &self.view.index().orphans;
+        for ((address, repository), count) in orphans.iter().filter(|((a, _), _)| !named(a)) {
             self.report.notes.push(format!(
                 "{} of {address} in {repository} without a document: kept",
                 crate::render::points(*count)

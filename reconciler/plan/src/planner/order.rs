@@ -54,6 +54,9 @@ fn policy_digest(desired: &Desired, action: &Action) -> Option<Digest> {
         Action::Restore { recovery: Some(name), .. } => {
             desired.recoveries.get(name).map(|document| Digest::of("recovery", document))
         }
+        Action::Expire { erasure: Some(name), .. } => {
+            desired.erasures.get(name).map(model::desired::Erasure::digest)
+        }
         _ => {
             let resource = action.resource()?;
             let policies: Vec<_> = desired

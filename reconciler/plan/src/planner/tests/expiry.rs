@@ -180,6 +180,24 @@ fn a_budget_holds_the_step_and_does_not_hide_it() {
     let percent = |p| Budget { percent: Some(p), ..Budget::default() };
     assert_eq!(limit(percent(60)).steps()[0], "expire/shop/files/local");
     assert_eq!(limit(percent(59)).steps()[0], "expire/shop/files/local waits budget");
+    let per_hour = Budget { per_hour: Some(3), ..Budget::default() };
+    let done = |minutes| {
+        limit(per_hour.clone()).with(|w| {
+            let at = w.now - jiff::SignedDuration::from_mins(minutes);
+            w.observed.memory.deeds.insert(Deed::Expired, vec![at]);
+        })
+    };
+    assert_eq!(done(60).steps()[0], "expire/shop/files/local");
+    assert_eq!(done(59).steps()[0], "expire/shop/files/local waits budget");
+    // Five are there and one is gone already: four of six.
+    let per_cent = |p| Budget { percent_per_day: Some(p), ..Budget::default() };
+    let today = |p| {
+        limit(per_cent(p)).with(|w| {
+            w.observed.memory.deeds.insert(Deed::Expired, vec![ago(2)]);
+        })
+    };
+    assert_eq!(today(67).steps()[0], "expire/shop/files/local");
+    assert_eq!(today(66).steps()[0], "expire/shop/files/local waits budget");
 }
 
 #[test]
