@@ -407,7 +407,7 @@ catalogue! {
     #["An Erasure of a resource that a Backup still protects."]
     "erasure-protected" Warning erasure_protected(resource: &str, backup: &str)
     => format!("Backup `{backup}` still makes snapshots of `{resource}`"),
-       "remove the resource from its Backups first, or the erased data comes back with the next one";
+       "take the resource out of its Backups first, or the next one brings the data back";
 
     #["Paths of a Recovery that cannot be brought back."]
     "recovery-paths" Error recovery_paths(why: &str)

@@ -1,6 +1,7 @@
-//! Measures the planner on a made-up fleet: `cargo run --release -p mainstay-plan --example scale
-//! -- [resources…]`. For each size it prints how long loading, a full plan, a plan after one change
-//! and a plan after nothing take, and the peak memory.
+//! Measures the planner on a made-up fleet:
+//! `cargo run --release -p mainstay-plan --example scale -- [resources…]`. For each size it prints
+//! how long loading, a full plan, a plan after one change and a plan after nothing take, and the
+//! peak memory.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program that measures")]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -93,32 +93,14 @@ fn apply(planner: &mut Planner<'_>, now: &mut Timestamp, number: usize, change: 
         }
         Change::Snapshot(of, repository, minutes_ago, n, complete) => {
             let taken = *now - SignedDuration::from_mins(*minutes_ago);
-            let made = World::new().repository("local").point(
-                "local",
-                &format!("f{number:02x}"),
-                NAMES[*of],
-                taken,
-                |r| {
+            let place = name(REPOSITORIES[*repository]);
+            arrive(planner, &place, number, |id| {
+                World::new().repository("local").point("local", id, NAMES[*of], taken, |r| {
                     r.slot = Some(taken);
                     r.marker = position(*n);
                     r.complete = *complete;
-                },
-            );
-            let Some(RepositoryObservation::Known { snapshots, .. }) =
-                made.observed.repositories.get(&name("local"))
-            else {
-                unreachable!()
-            };
-            let mut info = snapshots[0].clone();
-            let place = name(REPOSITORIES[*repository]);
-            // A repository lists its newest last, whatever the clock of the writer said.
-            if let Some(RepositoryObservation::Known { snapshots, .. }) =
-                planner.observed().repositories.get(&place)
-                && let Some(last) = snapshots.last()
-            {
-                info.time = info.time.max(last.time + SignedDuration::from_secs(1));
-            }
-            planner.add_snapshot(&place, info);
+                })
+            });
         }
         Change::Proven(of, point) => {
             let id = snapshot(&format!("{point:02x}"));
@@ -157,6 +139,30 @@ fn apply(planner: &mut Planner<'_>, now: &mut Timestamp, number: usize, change: 
             planner.observe_repository(&name(text), found);
         }
     }
+}
+
+/// One more snapshot in a repository, the newest that it lists.
+fn arrive(
+    planner: &mut Planner<'_>,
+    place: &model::id::Name,
+    number: usize,
+    made: impl FnOnce(&str) -> World,
+) {
+    let made = made(&format!("f{number:02x}"));
+    let Some(RepositoryObservation::Known { snapshots, .. }) =
+        made.observed.repositories.get(&name("local"))
+    else {
+        unreachable!()
+    };
+    let mut info = snapshots[0].clone();
+    // A repository lists its newest last, whatever the clock of the writer said.
+    if let Some(RepositoryObservation::Known { snapshots, .. }) =
+        planner.observed().repositories.get(place)
+        && let Some(last) = snapshots.last()
+    {
+        info.time = info.time.max(last.time + SignedDuration::from_secs(1));
+    }
+    planner.add_snapshot(place, info);
 }
 
 proptest! {

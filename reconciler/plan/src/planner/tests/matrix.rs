@@ -21,16 +21,17 @@ fn fleet() -> World {
         .needs("shop/api", "shop/db")
         .needs("shop/api", "shop/files")
         .backup("shop", &all, &["local", "offsite"])
-        .policy(&all, &[
-            (ConditionKind::Lost, Response::Restore),
-            (ConditionKind::Damaged, Response::Restore),
-        ]);
+        .policy(
+            &all,
+            &[
+                (ConditionKind::Lost, Response::Restore),
+                (ConditionKind::Damaged, Response::Restore),
+            ],
+        );
     for (number, of) in all.iter().enumerate() {
         for repository in ["local", "offsite"] {
             let id = format!("{}{number}", &repository[..1].replace('l', "a").replace('o', "b"));
-            world = world
-                .point(repository, &id, of, ago(1), |r| r.slot = Some(now()))
-                .proven(&id);
+            world = world.point(repository, &id, of, ago(1), |r| r.slot = Some(now())).proven(&id);
         }
     }
     world
@@ -85,8 +86,7 @@ fn a_site_with_its_repository_comes_back_from_elsewhere() {
         w.observed.memory.repositories.insert(name("local"), repository_id("local"));
     });
     let plan = world.repository_absent("local").plan();
-    let expected =
-        ["shop/db from offsite", "shop/files from offsite", "shop/api from offsite"];
+    let expected = ["shop/db from offsite", "shop/files from offsite", "shop/api from offsite"];
     assert_eq!(sources(&plan), expected);
     let init = plan.report.deferred.iter().find(|d| d.step.as_str() == "init/local").unwrap();
     assert_eq!(init.code, "RepositoryLost");
