@@ -157,13 +157,13 @@ fn survival(view: &View<'_>, address: &Address, after: BTreeSet<Address>) -> Sur
     let point = proven.or_else(|| view.best(address, |_| true));
     Survival {
         resource: address.clone(),
-        point: point.map(|point| PointStatus {
+        point: point.as_ref().map(|point| PointStatus {
             repository: point.repository.clone(),
             snapshot: point.id().clone(),
             taken_at: point.taken_at(),
         }),
         proven: proven.is_some(),
-        loss_s: point.map(|point| {
+        loss_s: point.as_ref().map(|point| {
             u64::try_from(view.now.duration_since(point.taken_at()).as_secs()).unwrap_or(0)
         }),
         rpo_s: view.desired.resources.get(address).and_then(|r| r.objectives.rpo_s),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::cancel::Cancel;
-use model::desired::Desired;
+use model::desired::{Desired, Erasure};
 use model::diagnostic::{Diagnostic, Severity};
 use model::error::PortError;
 use model::id::{Address, CommitId};
@@ -231,6 +231,14 @@ async fn judge_memory(
         {
             changes.push(memory::set(kind::REPOSITORY, name.as_str(), id)?);
         }
+    }
+    // An erasure cools off from here on; one that is gone or changed begins anew when it returns.
+    let wanted: BTreeSet<_> = desired.erasures.values().map(Erasure::digest).collect();
+    for digest in wanted.iter().filter(|d| !observed.memory.erasures.contains_key(*d)) {
+        changes.push(memory::set(kind::ERASURE, digest.0.clone(), &observed.at)?);
+    }
+    for digest in observed.memory.erasures.keys().filter(|d| !wanted.contains(*d)) {
+        changes.push(memory::unset(kind::ERASURE, digest.0.clone()));
     }
     let newest = observed.memory.newest_instant.max(Some(observed.at));
     changes.push(memory::set(kind::META, meta::NEWEST_INSTANT, &newest)?);
