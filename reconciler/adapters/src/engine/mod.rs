@@ -31,9 +31,9 @@ use repository::{
 };
 
 pub use open::{Openings, parse_id};
-pub use receipts::{RESOURCE_TAG, info_of};
+pub use receipts::{RESOURCE_TAG, info_of, is_control};
 
-use crate::fault;
+use crate::{durable, fault};
 
 /// What an engine is made of.
 pub struct Parts {
@@ -222,10 +222,7 @@ impl Inner {
             .unwrap_or_default();
         let report = repository.prune(&mark, &PruneOptions::default(), progress, cancel)?;
         std::fs::create_dir_all(&self.marks).map_err(|e| fault::path("create", &self.marks, e))?;
-        let bytes = serde_json::to_vec(&report.mark).map_err(|e| {
-            PortError::terminal("Internal", "the mark does not serialise").with_source(e)
-        })?;
-        std::fs::write(&file, bytes).map_err(|e| fault::path("write", &file, e))?;
+        durable::write_json(&file, "the mark of a prune", &report.mark)?;
         Ok(Reclaimed { freed_bytes: report.bytes_deleted, marked_bytes: report.bytes_waiting })
     }
 }
