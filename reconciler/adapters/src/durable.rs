@@ -12,11 +12,12 @@ use serde::Serialize;
 
 use crate::fault;
 
-/// Replaces a file's content durably: a draft beside it is written, synced, renamed over it, and the
-/// folder is synced. A reader sees the old content or the new one. An existing file's mode is kept.
+/// Replaces a file's content durably: a draft beside it is written, synced, renamed over it, and
+/// the folder is synced. A reader sees the old content or the new one. An existing file's mode is
+/// kept.
 ///
-/// No link is followed: a link in the place of the file or of its draft is replaced, so that a folder
-/// in which others may write leads nowhere else.
+/// No link is followed: a link in the place of the file or of its draft is replaced, so that a
+/// folder in which others may write leads nowhere else.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), PortError> {
     write_io(path, bytes).map_err(|e| fault::path("write", path, e))
 }

@@ -1,8 +1,9 @@
 //! Every outside system behind a port: git, engine, transports, agents, secrets, state, clock.
 //!
 //! In reading order: `fault` turns what went wrong outside into the one error shape; `durable`
-//! writes small files whole or not at all; `clock` and `secrets` are small; `source` reads configuration, `state` is our own memory; `transport` runs
-//! commands, `agents` looks at protected things with it; `tools` is what templates call.
+//! writes small files whole or not at all; `clock` and `secrets` are small; `source` reads
+//! configuration, `state` is our own memory; `transport` runs commands, `agents` looks at protected
+//! things with it; `tools` is what templates call.
 //!
 //! Must not contain: decisions; imports of `plan` or `runtime`.
 

@@ -135,8 +135,8 @@ pub fn source(global: &Global, cache: &Path, secrets: Arc<dyn Secrets>) -> Resul
     ))
 }
 
-/// Reads the configuration as it is, without looking at anything that it speaks of; with the secrets
-/// by which what it names can be opened.
+/// Reads the configuration as it is, without looking at anything that it speaks of; with the
+/// secrets by which what it names can be opened.
 pub async fn configuration(global: &Global) -> Result<(Desired, Arc<Chain>), CliError> {
     let chain = Arc::new(secrets(global)?);
     let source = source(global, &state_folder(global)?, chain.clone())?;

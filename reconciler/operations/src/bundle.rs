@@ -1,7 +1,7 @@
-//! `bundle`: everything that planning needs, in one file that can be taken along: what the documents
-//! ask for, what was observed, what was done lately. It holds references to secrets, never secrets;
-//! what the documents mark as private is replaced. A plan made from it is the plan that was made
-//! there, byte for byte, unless something had to be replaced.
+//! `bundle`: everything that planning needs, in one file that can be taken along: what the
+//! documents ask for, what was observed, what was done lately. It holds references to secrets,
+//! never secrets; what the documents mark as private is replaced. A plan made from it is the plan
+//! that was made there, byte for byte, unless something had to be replaced.
 //!
 //! The file is zstd; in it one line of JSON (format, version, digest, length) and then the content.
 

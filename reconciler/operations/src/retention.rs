@@ -22,9 +22,9 @@ pub struct Found {
     pub schedule: Schedule,
 }
 
-/// Finds a policy and a schedule: each is a name of the config repository or of those that come with
-/// the program, or what one would write in a Backup (`{daily: 7}`, `@every 6h`). `zone` takes the
-/// place of what they say.
+/// Finds a policy and a schedule: each is a name of the config repository or of those that come
+/// with the program, or what one would write in a Backup (`{daily: 7}`, `@every 6h`). `zone` takes
+/// the place of what they say.
 ///
 /// # Errors
 /// What is wrong with them, as diagnostics would say it.

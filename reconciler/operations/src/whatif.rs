@@ -110,8 +110,8 @@ pub struct Changed {
     pub unseen: Vec<String>,
 }
 
-/// Asks what changed documents would do. With a world, what only they speak of is looked at; without
-/// one it is not known.
+/// Asks what changed documents would do. With a world, what only they speak of is looked at;
+/// without one it is not known.
 pub async fn policy(
     seen: &Seen,
     changed: Desired,

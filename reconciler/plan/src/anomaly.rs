@@ -1,13 +1,14 @@
-//! When a point is suspicious: it is much smaller than the newest trusted one before it. An attacker,
-//! a bug or an unmounted disk empties things; people rarely do. Called when a backup is made.
+//! When a point is suspicious: it is much smaller than the newest trusted one before it. An
+//! attacker, a bug or an unmounted disk empties things; people rarely do. Called when a backup is
+//! made.
 
 use model::id::{Address, Name};
 use model::observed::{Observed, RepositoryObservation};
 use model::receipt::Receipt;
 
-/// Returns the receipt that a new point is compared with: the newest complete one that is not itself
-/// suspicious, or was accepted by a person. A suspicious one would make the next one look right that
-/// repeats its fault, and after a few of those the last trusted points would go.
+/// Returns the receipt that a new point is compared with: the newest complete one that is not
+/// itself suspicious, or was accepted by a person. A suspicious one would make the next one look
+/// right that repeats its fault, and after a few of those the last trusted points would go.
 pub fn newest_trusted<'o>(
     observed: &'o Observed,
     repository: &Name,

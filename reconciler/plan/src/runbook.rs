@@ -223,8 +223,8 @@ impl<'a> Writer<'a> {
         self.paragraph(format!(
             "How to bring back, without Mainstay, what it protects.{at} Everything here is done \
              with restic and the programs of the protected systems themselves. Keep this document, \
-             and the passwords that it names, where none of what it is about can take them along: on \
-             paper, or with another provider."
+             and the passwords that it names, where none of what it is about can take them along: \
+             on paper, or with another provider."
         ));
         let config = &self.around.config;
         self.paragraph(format!(
@@ -361,10 +361,10 @@ impl<'a> Writer<'a> {
             && !answer.repositories.is_empty()
         {
             self.paragraph(format!(
-                "Without the password {key} nothing can be read from the repositories that it opens. \
-                 Look in the second place where it is kept. If it is lost for good, the data there is \
-                 too: make a new repository under a new password at once, and back up to it while the \
-                 live data is there."
+                "Without the password {key} nothing can be read from the repositories that it \
+                 opens. Look in the second place where it is kept. If it is lost for good, the \
+                 data there is too: make a new repository under a new password at once, and back \
+                 up to it while the live data is there."
             ));
         }
         self.survivals(&answer);
@@ -410,7 +410,8 @@ impl<'a> Writer<'a> {
         };
         let unproven = if survival.proven { "" } else { " NOT PROVEN: look at it with care." };
         format!(
-            "{address}: recipe {number}, from {}. Loses everything after {} ({}). {}, {}.{unproven}",
+            "{address}: recipe {number}, from {}. Loses everything after {} ({}). {}, \
+             {}.{unproven}",
             point.repository,
             seconds(point.taken_at),
             duration(survival.loss_s.unwrap_or(0)),

@@ -11,8 +11,9 @@ use mainstay_plan::simulate::ResticPolicy;
 /// The zone in which restic runs, with a clock change in the middle of the series.
 const ZONE: &str = "Europe/Berlin";
 
-/// When the snapshots were made, in civil time of [`ZONE`]; two of one day, a week and a month apart,
-/// around New Year (whose ISO week belongs to the old year) and through the night in October.
+/// When the snapshots were made, in civil time of [`ZONE`]; two of one day, a week and a month
+/// apart, around New Year (whose ISO week belongs to the old year) and through the night in
+/// October.
 const TIMES: [&str; 20] = [
     "2024-11-30 23:30:00",
     "2024-12-01 00:30:00",

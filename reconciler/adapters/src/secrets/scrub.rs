@@ -19,8 +19,8 @@ pub struct Scrubber {
 }
 
 impl Scrubber {
-    /// Takes the values of secrets, by name. One that cannot be found is no danger here; one that is
-    /// no text cannot stand in a text.
+    /// Takes the values of secrets, by name. One that cannot be found is no danger here; one that
+    /// is no text cannot stand in a text.
     pub fn new<'n>(chain: &Chain, names: impl IntoIterator<Item = &'n str>) -> Self {
         let value = |name: &str| {
             let value = chain.resolve(&SecretRef(name.to_owned())).ok()?;

@@ -125,7 +125,8 @@ pub enum RetentionCommand {
     /// Let a policy play out: what is kept when and why, how far back one can always go, and where
     /// restic would keep other points
     #[command(after_help = "\
-Needs no targets and no secrets. Policies of --config are known if there is one; those that come with
+Needs no targets and no secrets. Policies of --config are known if there is one; those that \
+come with
 the program always are (`mainstay templates show retention`).
 
 Examples:
@@ -140,8 +141,8 @@ Examples:
         /// When backups are made: cron, `@every 6h` or the name of a Schedule
         #[arg(long, default_value = "0 2 * * *", value_name = "CRON")]
         schedule: String,
-        /// The time zone of schedule, policy and restic's machine; what they say themselves, and UTC
-        /// for restic, by default
+        /// The time zone of schedule, policy and restic's machine; what they say themselves, and
+        /// UTC for restic, by default
         #[arg(long, value_name = "ZONE")]
         tz: Option<String>,
         /// When it begins (RFC 3339); now by default

@@ -12,8 +12,8 @@ use super::{Bundle, BundleError};
 /// separated by spaces.
 pub const PRIVATE_LABEL: &str = "mainstay.dev/private";
 
-/// Shorter values are replaced only where they are a whole text: else `a` would be replaced in every
-/// word.
+/// Shorter values are replaced only where they are a whole text: else `a` would be replaced in
+/// every word.
 const PART_CHARS_MIN: usize = 4;
 
 /// Replaces what is private or secret, everywhere. The same value gets the same word, so that what

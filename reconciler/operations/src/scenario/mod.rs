@@ -1,6 +1,6 @@
 //! Scenarios: pages that say what is written in the config repository, what is there, and what the
-//! planner makes of it, with the output below each command. A page is a test of the planner, a page of
-//! the documentation and the form of a bug report at once.
+//! planner makes of it, with the output below each command. A page is a test of the planner, a page
+//! of the documentation and the form of a bug report at once.
 //!
 //! Nothing outside is touched: applying a plan means that each step succeeds and the scenario's own
 //! world changes accordingly. Called by `mainstay scenario run` and by a test over
@@ -73,8 +73,8 @@ pub struct PageError(pub String);
 /// a file that a page names with `> config`, by its name.
 ///
 /// # Errors
-/// When the page is none: a block without end, too long. A command that fails is no error: its output
-/// begins with `error:`.
+/// When the page is none: a block without end, too long. A command that fails is no error: its
+/// output begins with `error:`.
 pub fn run(
     text: &str,
     builtin: &BTreeMap<String, Vec<u8>>,

@@ -1,5 +1,6 @@
-//! The page of a scenario: Markdown in which fenced blocks are documents or commands with the output
-//! that they should have. Called by `scenario::run`; what is no block is prose and stays as it is.
+//! The page of a scenario: Markdown in which fenced blocks are documents or commands with the
+//! output that they should have. Called by `scenario::run`; what is no block is prose and stays as
+//! it is.
 
 /// A part of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,8 +117,8 @@ pub(super) fn write(parts: &[Part]) -> String {
     out
 }
 
-/// Puts output into the form in which it stands in a page: no blank line at either end but one after
-/// it, so that the next command stands apart.
+/// Puts output into the form in which it stands in a page: no blank line at either end but one
+/// after it, so that the next command stands apart.
 pub(super) fn shaped(output: &str) -> String {
     let lines: Vec<&str> = output.lines().map(str::trim_end).collect();
     let text = lines.join("\n");

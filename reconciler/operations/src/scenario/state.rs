@@ -1,5 +1,5 @@
-//! The world of a scenario: what is really there, what our state remembers, and how both look to the
-//! planner. Changed by facts that a script states and by steps that succeed.
+//! The world of a scenario: what is really there, what our state remembers, and how both look to
+//! the planner. Changed by facts that a script states and by steps that succeed.
 
 use std::collections::BTreeMap;
 

@@ -60,7 +60,8 @@ fn what_is_not_understood_is_said() {
             "error: no point begins with `aa`",
             "error: the last plan has no alarm `x`",
             "error: `a=b` is no number",
-            "error: `planet` is not one of account, cluster, credentials, host, key, repository, site",
+            "error: `planet` is not one of account, cluster, credentials, host, key, \
+             repository, site",
             "error: no document names the host `there`; known: here",
             "error: `in REPOSITORY` is missing",
             "error: a quote has no end",
@@ -71,7 +72,8 @@ fn what_is_not_understood_is_said() {
 #[test]
 fn undo_takes_back_and_branches_are_kept_apart() {
     let ran = page(
-        "> branch empty\n> steps\n> repository local there\n> steps\n> undo\n> steps\n> switch empty\n\
+        "> branch empty\n> steps\n> repository local there\n> steps\n> undo\n> steps\n\
+         > switch empty\n\
          > steps\n> switch none\n",
     );
     let init = "init/local";

@@ -60,8 +60,8 @@ pub(super) fn recipe(resource: &Resource, snapshot: &str) -> Recipe {
             recipe.lines.push(dump(snapshot, &load.stream, &to));
             in_place(&mut recipe, path, &beside);
             recipe.notes.push(
-                "Stop every program that has the file open before it is moved, and remove what lies \
-                 beside it under the names -wal, -shm and -journal."
+                "Stop every program that has the file open before it is moved, and remove what \
+                 lies beside it under the names -wal, -shm and -journal."
                     .to_owned(),
             );
         } else {

@@ -1,5 +1,5 @@
-//! Words for a POSIX shell. The only place that writes shell: for people to read and give, never run
-//! by the program.
+//! Words for a POSIX shell. The only place that writes shell: for people to read and give, never
+//! run by the program.
 
 /// Quotes a word so that a shell takes it as it is.
 pub(super) fn quoted(word: &str) -> String {

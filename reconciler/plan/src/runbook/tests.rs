@@ -192,7 +192,8 @@ fn a_file_that_our_own_tool_loads_is_moved_into_its_place() {
     let of = text(&make(&world));
     let commands = "restic dump a2000000 /data.dump > '/srv/a b.db.restored'\n\
                     ls -la -- '/srv/a b.db.restored'\n\
-                    test ! -e '/srv/a b.db' || mv -T -- '/srv/a b.db' '/srv/a b.db.before-recovery'\n\
+                    test ! -e '/srv/a b.db' || mv -T -- '/srv/a b.db' \
+                    '/srv/a b.db.before-recovery'\n\
                     mv -T -- '/srv/a b.db.restored' '/srv/a b.db'\n";
     assert!(of.contains(commands), "{of}");
     assert!(!of.contains("mainstay tool"), "our tools are gone: {of}");

@@ -1,6 +1,6 @@
 //! What restic's `forget` would keep, as restic's documentation says ("Removing snapshots according
-//! to a policy"), written apart from our own rules, so that the two can be compared. A test holds it
-//! against restic itself.
+//! to a policy"), written apart from our own rules, so that the two can be compared. A test holds
+//! it against restic itself.
 
 use std::collections::BTreeSet;
 
