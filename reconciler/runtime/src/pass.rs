@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use model::cancel::Cancel;
 use model::desired::{Desired, Erasure};
-use model::diagnostic::{Diagnostic, Severity};
+use model::diagnostic::Diagnostic;
 use model::error::PortError;
 use model::id::{Address, CommitId};
 use model::observed::{Ancestry, Observed, RepositoryObservation};
@@ -14,6 +14,7 @@ use model::plan::Plan;
 use model::ports::source::ConfigTree;
 use model::ports::state::Lease;
 
+use crate::configuration::Configuration;
 use crate::event::{Observer, RunEvent};
 use crate::memory::{self, Applied, kind, meta};
 use crate::world::World;
@@ -180,17 +181,9 @@ fn load_tree(
     tree: ConfigTree,
 ) -> Result<Loaded, (Vec<Diagnostic>, Box<ConfigTree>)> {
     (world.on_config)(&tree);
-    let loaded = config::load(&tree.files, &world.builtin, tree.commit.clone());
-    let failed = loaded.diagnostics.iter().any(|d| d.severity == Severity::Error);
-    match loaded.desired {
-        Some(desired) if !failed => Ok(Loaded {
-            desired,
-            diagnostics: loaded.diagnostics,
-            reference: tree.reference,
-            notes: Vec::new(),
-        }),
-        _ => Err((loaded.diagnostics, Box::new(tree))),
-    }
+    let Configuration { desired, diagnostics, reference } =
+        crate::configuration::load(tree, &world.builtin)?;
+    Ok(Loaded { desired, diagnostics, reference, notes: Vec::new() })
 }
 
 /// Compares our memory with what the repositories say of themselves. A writer keeps what it found
