@@ -5,6 +5,8 @@ mod open;
 mod receipts;
 mod restore;
 mod sinks;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;

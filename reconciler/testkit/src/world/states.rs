@@ -1,0 +1,44 @@
+//! What writers remember: records, a journal, an epoch; and, for the checks alone, what really
+//! happened to each of these memories.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::journal::Record;
+use model::ports::state::Owner;
+
+/// What a state really went through. It is copied and lost together with the state, because it says
+/// what the state could know.
+#[derive(Clone, Debug, Default)]
+pub struct Lineage {
+    /// The commit that was applied last.
+    pub applied: Option<usize>,
+    /// Places where a repository was seen.
+    pub seen: BTreeSet<String>,
+    /// Commits that were fetched.
+    pub fetched: BTreeSet<usize>,
+}
+
+/// One memory.
+#[derive(Clone, Debug, Default)]
+pub struct StateStore {
+    /// Records by kind and key.
+    pub records: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
+    /// The journal.
+    pub journal: Vec<Record>,
+    /// The epoch that was given last.
+    pub epoch: u64,
+    /// Who writes.
+    pub writer: Option<(usize, Owner)>,
+    /// See [`Lineage`].
+    pub lineage: Lineage,
+    /// It was lost or went back to what it was at this instant, and nobody has accepted that.
+    pub doubt_ms: Option<i64>,
+    /// It was lost or went back at any time.
+    pub ever_doubted: bool,
+    /// When this copy was taken.
+    pub copied_ms: i64,
+    /// Alarms that a person accepted.
+    pub accepted: BTreeSet<String>,
+    /// Destructive digests that a person approved.
+    pub approved: BTreeSet<String>,
+}
