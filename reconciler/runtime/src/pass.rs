@@ -69,7 +69,7 @@ pub enum PassError {
 
 /// A configuration that was loaded.
 struct Loaded {
-    desired: Desired,
+    desired: Arc<Desired>,
     diagnostics: Vec<Diagnostic>,
     reference: String,
     notes: Vec<String>,
@@ -95,7 +95,7 @@ pub async fn prepare(
         Some(last) if last == &loaded.desired.commit => Ancestry::Same,
         Some(last) => world.source.ancestry(last, &loaded.desired.commit).await,
     };
-    let desired = Arc::new(loaded.desired);
+    let desired = loaded.desired;
     observer.event(RunEvent::Observing {
         resources: desired.resources.len(),
         repositories: desired.repositories.len(),
@@ -180,15 +180,22 @@ fn load_tree(
     tree: ConfigTree,
 ) -> Result<Loaded, (Vec<Diagnostic>, Box<ConfigTree>)> {
     (world.on_config)(&tree);
+    if let Some((desired, diagnostics)) = world.remembered.find(&tree) {
+        return Ok(Loaded { desired, diagnostics, reference: tree.reference, notes: Vec::new() });
+    }
     let loaded = config::load(&tree.files, &world.builtin, tree.commit.clone());
     let failed = loaded.diagnostics.iter().any(|d| d.severity == Severity::Error);
     match loaded.desired {
-        Some(desired) if !failed => Ok(Loaded {
-            desired,
-            diagnostics: loaded.diagnostics,
-            reference: tree.reference,
-            notes: Vec::new(),
-        }),
+        Some(desired) if !failed => {
+            let desired = Arc::new(desired);
+            world.remembered.keep(&tree, &desired, &loaded.diagnostics);
+            Ok(Loaded {
+                desired,
+                diagnostics: loaded.diagnostics,
+                reference: tree.reference,
+                notes: Vec::new(),
+            })
+        }
         _ => Err((loaded.diagnostics, Box::new(tree))),
     }
 }
@@ -212,8 +219,12 @@ async fn judge_memory(
         }
         changes.push(memory::set(kind::META, meta::KNOWN, &true)?);
     }
-    let highest = highest_epoch(observed, &observed.memory.writer);
+    // Once this start's epoch is above all that was there, what carries it is its own work; before
+    // that, an equal one is of a start that this state has forgotten.
+    let settled: Option<u64> = metas.get(meta::EPOCH_SETTLED).and_then(memory::decode);
     let memory = &observed.memory;
+    let own = settled.filter(|epoch| *epoch == memory.epoch);
+    let highest = highest_epoch(observed, &memory.writer, own);
     if memory.known && writer && memory.epoch_before < highest {
         changes.push(memory::set(kind::META, meta::EPOCH_SUSPECT, &memory.epoch_before)?);
     }
@@ -224,6 +235,10 @@ async fn judge_memory(
         let raised = world.state.raise_epoch(highest + 1).await?;
         observed.memory.epoch = raised;
         changes.push(memory::set(kind::META, meta::EPOCH, &raised)?);
+    }
+    let epoch = observed.memory.epoch;
+    if settled != Some(epoch) {
+        changes.push(memory::set(kind::META, meta::EPOCH_SETTLED, &epoch)?);
     }
     for (name, seen) in &observed.repositories {
         if let RepositoryObservation::Known { id, .. } = seen
@@ -246,15 +261,17 @@ fn has_receipts(desired: &Desired, observed: &Observed) -> bool {
     })
 }
 
-/// Returns the highest epoch that receipts and control records of one writer carry.
-pub fn highest_epoch(observed: &Observed, writer: &str) -> u64 {
+/// Returns the highest epoch that receipts and control records of one writer carry, its own present
+/// one left out.
+fn highest_epoch(observed: &Observed, writer: &str, own: Option<u64>) -> u64 {
+    let foreign = |epoch: &u64| Some(*epoch) != own;
     let mut highest = 0;
     for seen in observed.repositories.values() {
         let RepositoryObservation::Known { snapshots, controls, .. } = seen else { continue };
         let receipts = snapshots.iter().filter_map(|s| s.receipt.as_ref());
         let receipts = receipts.filter(|r| r.writer == writer).map(|r| r.epoch);
         let controls = controls.iter().filter(|c| c.writer == writer).map(|c| c.epoch);
-        highest = receipts.chain(controls).fold(highest, u64::max);
+        highest = receipts.chain(controls).filter(foreign).fold(highest, u64::max);
     }
     highest
 }

@@ -134,10 +134,7 @@ impl World {
         let state = &self.states[self.actors[actor].state];
         let known = spec.id.is_some() || state.lineage.seen.contains(&path);
         let forgot = state.doubt_ms.is_some()
-            && self.stores.iter().any(|(_, store)| {
-                let points = store.body.as_ref().map_or(0, |body| body.points().count());
-                !store.cut_off && points > 0
-            });
+            && self.actors[actor].pass.stores.values().any(|points| !points.is_empty());
         if known {
             self.broke("P1", format!("{path} was known, and is made anew"));
         } else if forgot {

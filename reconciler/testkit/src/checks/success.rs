@@ -47,9 +47,15 @@ impl World {
             asked.repositories.iter().all(|(name, _)| seen.contains_key(&documents::store(name)))
         });
         let one_memory = self.one_memory(actor);
+        // A point that a wrong clock has stamped in the future is no measure.
+        let clock_ms = self.clock_ms(actor);
+        let in_future = self
+            .newest_visible(actor)
+            .is_some_and(|newest| newest.as_millisecond() - clock_ms > super::TOLERANCE_MS);
         let Some(thing) = self.things.get_mut(&place) else { return };
         let settled = thing.disturbed_ms < last_ms && !misled;
-        let went_back = Self::shows_going_back(thing) && settled && every_store;
+        let went_back =
+            Self::shows_going_back(thing) && settled && every_store && !in_future;
         let paused = thing.open_recovery().is_some() && one_memory;
         let number = |name: &str| receipt.marker.counters.get(name).copied();
         let position = match thing.kind {

@@ -61,14 +61,12 @@ impl State for SimulatedState {
             let before = store.epoch;
             store.epoch += 1;
             store.writer = Some((actor, owner.clone()));
-            Ok(before)
-        };
-        Box::pin(async move {
-            let before = self.0.call(Op::StateAcquire, &owner.command, None, act).await?;
+            // Given back when it is dropped, on the way to the caller as well.
             let lease: Box<dyn Lease> =
                 Box::new(SimulatedLease { world: shared, actor, state, before });
             Ok(lease)
-        })
+        };
+        Box::pin(self.0.call(Op::StateAcquire, &owner.command, None, act))
     }
 
     fn raise_epoch(&self, at_least: u64) -> Boxed<'_, Result<u64, PortError>> {

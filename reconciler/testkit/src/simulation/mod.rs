@@ -14,7 +14,7 @@ use model::ports::clock::Clock;
 use model::ports::state::Owner;
 use runtime::daemon::{DaemonOptions, PassListener, PassReport};
 use runtime::world::Limits;
-use runtime::{Observer, RunEvent};
+use runtime::{Observer, Pass, RunEvent};
 use tokio::task::JoinHandle;
 
 use crate::coverage::Coverage;
@@ -97,18 +97,35 @@ pub(crate) fn value(number: u64) -> Vec<u8> {
     format!("{number:08}").into_bytes()
 }
 
-/// The built-in documents, as the program embeds them.
+/// Built-in types and policies, cut down to what the simulated world needs: its things are known by
+/// the names of types, and no command of theirs ever runs. Reading the real ones, which tests of
+/// `config` do, would take most of a run's time.
 pub fn builtin() -> Arc<BTreeMap<String, Vec<u8>>> {
     static BUILTIN: OnceLock<Arc<BTreeMap<String, Vec<u8>>>> = OnceLock::new();
-    let files: [(&str, &[u8]); 5] = [
-        ("templates/directory.yaml", include_bytes!("../../../../templates/directory.yaml")),
-        ("templates/postgres.yaml", include_bytes!("../../../../templates/postgres.yaml")),
-        ("templates/sqlite.yaml", include_bytes!("../../../../templates/sqlite.yaml")),
-        ("policies/retention.yaml", include_bytes!("../../../../policies/retention.yaml")),
-        ("policies/schedules.yaml", include_bytes!("../../../../policies/schedules.yaml")),
-    ];
     let made = || {
-        Arc::new(files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec())).collect())
+        let template = |name: &str, parameter: &str, data: &str| {
+            let text = format!(
+                "apiVersion: mainstay.dev/v1\nkind: AgentTemplate\nmetadata: {{ name: {name} }}\n\
+                 spec:\n  description: A simulated thing\n  parameters:\n    {parameter}: \
+                 {{ type: string, required: true, description: Where it lies. }}\n{data}"
+            );
+            (format!("templates/{name}.yaml"), text.into_bytes())
+        };
+        let dumped = |parameter: &str| {
+            let run = format!("[{{ run: [tool, \"{{{{ {parameter} }}}}\", \"{{{{ token }}}}\"] }}]");
+            format!(
+                "  probe: [{{ run: [tool, \"{{{{ {parameter} }}}}\"] }}]\n  streams: \
+                 [{{ name: dump, run: [tool] }}]\n  recovery:\n    state: {run}\n    prepare: \
+                 {run}\n    load: [{{ stream: dump, run: [tool, \"{{{{ token }}}}\"] }}]\n    \
+                 verify: {run}\n    swap: {run}\n    commit: {run}\n    rollback: {run}\n    \
+                 discard: {run}\n"
+            )
+        };
+        Arc::new(BTreeMap::from([
+            template("directory", "path", "  tree: { path: \"{{ path }}\" }\n"),
+            template("sqlite", "path", &dumped("path")),
+            template("postgres", "database", &dumped("database")),
+        ]))
     };
     BUILTIN.get_or_init(made).clone()
 }
@@ -126,6 +143,7 @@ pub fn wire(shared: &SharedWorld, actor: usize) -> runtime::World {
         on_config: Arc::new(|_| {}),
         hostname: "here".to_owned(),
         limits: Limits::default(),
+        remembered: shared.lock().remembered.clone(),
     }
 }
 
@@ -149,6 +167,7 @@ impl PassListener for Watching {
         match (&report.pass, &report.error) {
             (Some(pass), _) => {
                 world.on_passed(self.actor);
+                world.show(pass);
                 let steps = pass.plan.steps.len();
                 world.note(format_args!("[{}] passed: {steps} steps", self.actor));
                 let again = plan::plan(&pass.desired, &pass.observed, pass.plan.at);
@@ -335,6 +354,27 @@ impl Director {
 }
 
 impl World {
+    /// Tells what a pass saw and planned, to those who read the trace.
+    pub(crate) fn show(&mut self, pass: &Pass) {
+        if self.trace.is_none() {
+            return;
+        }
+        let report = &pass.plan.report;
+        for (address, condition) in &report.conditions {
+            self.remark(format_args!("{address} is {}", condition.word()));
+        }
+        for step in &pass.plan.steps {
+            let waits: Vec<String> = step.waits.iter().map(plan::render::wait).collect();
+            self.remark(format_args!("step {} {}", step.id, waits.join("; ")));
+        }
+        for deferred in &report.deferred {
+            self.remark(format_args!("not {}: {}", deferred.step, deferred.reason));
+        }
+        for note in &report.notes {
+            self.remark(format_args!("note {note}"));
+        }
+    }
+
     /// What is left of a memory after a kill.
     pub(crate) fn forget_state(&mut self, state: usize, fate: Fate) {
         let copy = self.copies.get(&state).cloned().filter(|_| fate == Fate::Old);

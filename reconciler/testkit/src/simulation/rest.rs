@@ -57,7 +57,7 @@ impl Director {
                 }
             };
             self.shared.lock().on_passed(actor);
-            self.show(&pass);
+            self.shared.lock().show(&pass);
             let asked = self.decide(&pass.plan).await;
             let ended = self.end_what_waits(&pass, &summary, actor);
             let idle = summary.done == 0 && summary.failed == 0;
@@ -104,26 +104,6 @@ impl Director {
             *pinned = None;
         }
         self.push(Push::Restore);
-    }
-
-    fn show(&self, pass: &Pass) {
-        let mut world = self.shared.lock();
-        if world.trace.is_none() {
-            return;
-        }
-        for (address, condition) in &pass.plan.report.conditions {
-            world.note(format_args!("    {address} is {}", condition.word()));
-        }
-        for step in &pass.plan.steps {
-            let waits: Vec<String> = step.waits.iter().map(plan::render::wait).collect();
-            world.note(format_args!("    step {} {}", step.id, waits.join("; ")));
-        }
-        for deferred in &pass.plan.report.deferred {
-            world.note(format_args!("    not {}: {}", deferred.step, deferred.reason));
-        }
-        for note in &pass.plan.report.notes {
-            world.note(format_args!("    note {note}"));
-        }
     }
 
     /// A recovery that nobody else ends is committed by a person. Returns whether one was there.

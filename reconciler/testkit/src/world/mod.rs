@@ -121,6 +121,8 @@ pub struct World {
     pub given: u64,
     /// Wakes the director when an actor dies.
     pub died: Arc<Notify>,
+    /// Configurations that were read, shared by all starts: the same files give the same.
+    pub remembered: runtime::world::Remembered,
 }
 
 /// An answer that may be given again.
@@ -154,6 +156,7 @@ impl World {
             coverage: Coverage::default(),
             given: 0,
             died: Arc::new(Notify::new()),
+            remembered: runtime::world::Remembered::default(),
         }
     }
 
@@ -175,6 +178,13 @@ impl World {
         self.mark = self.mark.rotate_left(5) ^ content::fingerprint(text.as_bytes());
         if let Some(trace) = &mut self.trace {
             trace.push(text);
+        }
+    }
+
+    /// Notes what helps a reader only: it changes nothing.
+    pub fn remark(&mut self, line: std::fmt::Arguments<'_>) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("          {line}"));
         }
     }
 
