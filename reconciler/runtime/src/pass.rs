@@ -9,7 +9,7 @@ use model::desired::Desired;
 use model::diagnostic::{Diagnostic, Severity};
 use model::error::PortError;
 use model::id::{Address, CommitId};
-use model::observed::{Ancestry, Observed, RepositoryObservation};
+use model::observed::{Ancestry, Observed, RepositoryObservation, SnapshotInfo};
 use model::plan::Plan;
 use model::ports::source::ConfigTree;
 use model::ports::state::Lease;
@@ -212,12 +212,17 @@ async fn judge_memory(
     let had_state = metas.contains_key(meta::KNOWN);
     let mut changes = Vec::new();
     if !had_state {
-        let lost = has_receipts(desired, observed);
-        observed.memory.known = !lost;
+        let lost = has_foreign_receipts(desired, observed);
+        // Where a repository could not be read, or none is asked for, nothing can be said yet: a lost
+        // state would pass for a fresh one.
+        let blind = !lost && !sees_every_repository(desired, observed);
+        observed.memory.known = !lost && !blind;
         if lost {
             changes.push(memory::set(kind::META, meta::LOST, &true)?);
         }
-        changes.push(memory::set(kind::META, meta::KNOWN, &true)?);
+        if !blind {
+            changes.push(memory::set(kind::META, meta::KNOWN, &true)?);
+        }
     }
     // Once this start's epoch is above all that was there, what carries it is its own work; before
     // that, an equal one is of a start that this state has forgotten.
@@ -252,13 +257,29 @@ async fn judge_memory(
     world.state.write(&changes).await
 }
 
-fn has_receipts(desired: &Desired, observed: &Observed) -> bool {
+/// Whether a repository holds a point of a desired resource that this state did not write.
+fn has_foreign_receipts(desired: &Desired, observed: &Observed) -> bool {
+    let writer = &observed.memory.writer;
+    let foreign = |snapshot: &SnapshotInfo| {
+        let ours = snapshot.receipt.as_ref().is_some_and(|r| r.writer == *writer);
+        let desired = snapshot.address.as_ref().is_some_and(|a| desired.resources.contains_key(a));
+        desired && (!ours || writer.is_empty())
+    };
     observed.repositories.values().any(|seen| match seen {
-        RepositoryObservation::Known { snapshots, .. } => snapshots
-            .iter()
-            .any(|s| s.address.as_ref().is_some_and(|a| desired.resources.contains_key(a))),
+        RepositoryObservation::Known { snapshots, .. } => snapshots.iter().any(foreign),
         _ => false,
     })
+}
+
+/// Whether there are repositories and each of them could be looked at.
+fn sees_every_repository(desired: &Desired, observed: &Observed) -> bool {
+    let seen = |name| {
+        matches!(
+            observed.repositories.get(name),
+            Some(RepositoryObservation::Known { .. } | RepositoryObservation::Absent { .. })
+        )
+    };
+    !desired.repositories.is_empty() && desired.repositories.keys().all(seen)
 }
 
 /// Returns the highest epoch that receipts and control records of one writer carry, its own present

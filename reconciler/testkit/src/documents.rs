@@ -250,10 +250,8 @@ impl Documents {
 
     fn recovery(&self, recovery: &RecoveryDoc) -> String {
         let RecoveryDoc { name, resource, token, elsewhere, repeats } = recovery;
-        let mut spec = format!(
-            "  resource: {}\n  point: latest\n  token: {token}\n",
-            Self::address(resource)
-        );
+        let mut spec =
+            format!("  resource: {}\n  point: latest\n  token: {token}\n", Self::address(resource));
         let kind = self.resources.iter().find(|r| r.name == *resource).map(|r| r.kind);
         if let (true, Some(kind)) = (*elsewhere, kind) {
             let _ = writeln!(spec, "  into: {{ with: {} }}", with(kind, &other_place(name)));

@@ -11,9 +11,9 @@
 //! Used by tests alone.
 
 pub mod checks;
+pub mod conformance;
 pub mod coverage;
 pub mod documents;
-pub mod conformance;
 pub mod faults;
 pub mod minimise;
 pub mod ports;

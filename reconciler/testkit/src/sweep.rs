@@ -29,7 +29,8 @@ pub const FAULTS: [Fault; 12] = [
 ];
 
 fn documents(kind: Kind, lost: &str, rolled_back: &str, then: Then) -> Documents {
-    let resource = |name: &str, kind, dependent| ResourceDoc { name: name.to_owned(), kind, dependent };
+    let resource =
+        |name: &str, kind, dependent| ResourceDoc { name: name.to_owned(), kind, dependent };
     Documents {
         resources: vec![resource("uploads", kind, false), resource("ledger", Kind::File, true)],
         repositories: vec![("near".to_owned(), None), ("far".to_owned(), None)],

@@ -10,7 +10,7 @@ use mainstay_testkit::sweep::{scenarios, sweep};
 
 #[test]
 fn a_seed_gives_the_same_run_byte_for_byte() {
-    for seed in 0..12 {
+    for seed in 0..4 {
         let (one, two) = (simulate(&scenario(seed), true), simulate(&scenario(seed), true));
         assert!(one.trace.len() > 50, "seed {seed} is lived through");
         assert_eq!(one.trace, two.trace, "seed {seed}");
@@ -24,7 +24,7 @@ fn a_seed_gives_the_same_run_byte_for_byte() {
 
 #[test]
 fn some_seeds_hold() {
-    for seed in 0..60 {
+    for seed in 0..20 {
         let verdict = simulate(&scenario(seed), false);
         assert!(verdict.broken.is_empty(), "tests/simulate --seed {seed}: {:?}", verdict.broken);
     }
@@ -50,9 +50,9 @@ fn the_scenarios_of_the_sweep_meet_every_kind_of_step() {
 #[test]
 fn effects_that_fail_or_kill_break_nothing() {
     let (name, scenario) = scenarios().swap_remove(0);
-    let operations = [Op::EngineRecord, Op::AgentsSwap, Op::EngineForget, Op::EngineInit];
+    let operations = [Op::EngineRecord, Op::AgentsSwap];
     let (runs, found, coverage) = sweep(name, &scenario, &operations, false);
-    assert!(runs > 40, "every call is met: {runs}");
+    assert!(runs > 20, "every call is met: {runs}");
     for word in [Fault::Fails.word(), Fault::KilledAfter(Fate::Kept).word()] {
         assert!(coverage.count("recreate", word) > 0, "{}", coverage.table());
     }

@@ -18,6 +18,8 @@ use runtime::memory::{kind, meta};
 
 use crate::documents::{self, Documents};
 use crate::world::content::Shared;
+use crate::world::states::Doubt;
+use crate::world::stores::Snap;
 use crate::world::{Seen, World};
 
 /// How far the clocks of two machines may differ, as `docs/semantics.md` says.
@@ -133,7 +135,7 @@ impl World {
         }
         let state = &self.states[self.actors[actor].state];
         let known = spec.id.is_some() || state.lineage.seen.contains(&path);
-        let forgot = state.doubt_ms.is_some()
+        let forgot = state.doubt.is_some()
             && self.actors[actor].pass.stores.values().any(|points| !points.is_empty());
         if known {
             self.broke("P1", format!("{path} was known, and is made anew"));
@@ -150,12 +152,15 @@ impl World {
         self.actors[actor].running.clear();
     }
 
-    /// Whether a state that went back could know it: something newer of it is visible in this pass.
-    pub(crate) fn could_notice(&self, actor: usize, since_ms: i64) -> bool {
+    /// Whether a state that went back could know it: a point that it made and forgot is visible.
+    pub(crate) fn could_notice(&self, actor: usize, doubt: Doubt) -> bool {
+        let forgotten = |snap: &Snap| {
+            let epoch = snap.info.receipt.as_ref().map_or(0, |receipt| receipt.epoch);
+            snap.made_ms < doubt.since_ms && epoch > doubt.epoch
+        };
         let visible = &self.actors[actor].pass.stores;
-        visible.keys().filter_map(|path| self.stores.get(path)?.body.as_ref()).any(|body| {
-            body.snaps.values().any(|snap| snap.made_ms > since_ms)
-        })
+        let mut bodies = visible.keys().filter_map(|path| self.stores.get(path)?.body.as_ref());
+        bodies.any(|body| body.points().any(forgotten))
     }
 
     /// The newest instant that an actor can see beside the data.

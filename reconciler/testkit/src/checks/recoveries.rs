@@ -57,9 +57,10 @@ impl World {
         if thing.swapped.contains(token) {
             self.broke("P7", format!("token {token} is served again at {place}"));
         }
-        let other = thing.recoveries.iter().find(|(of, recovery)| {
-            of.as_str() != token && recovery.stage != Stage::Beside
-        });
+        let other = thing
+            .recoveries
+            .iter()
+            .find(|(of, recovery)| of.as_str() != token && recovery.stage != Stage::Beside);
         if let Some((other, _)) = other
             && self.one_memory(actor)
         {
@@ -123,7 +124,8 @@ impl World {
         if live && let Some(why) = self.memory_went_back(actor) {
             self.broke("P4", format!("{place} is replaced although {why}"));
         }
-        let plan: Option<Plan> = self.actors[actor].plan.as_deref().and_then(runtime::memory::decode);
+        let plan: Option<Plan> =
+            self.actors[actor].plan.as_deref().and_then(runtime::memory::decode);
         let digest = plan.and_then(|plan| plan.destructive);
         let approved = &self.states[self.actors[actor].state].approved;
         let yes = digest.is_some_and(|digest| approved.contains(&digest.0));
@@ -140,9 +142,7 @@ impl World {
             Action::Commit { token, .. } => commit && token == wanted,
             Action::Rollback { token, .. } => !commit && token == wanted,
             // Where nothing was, there is nothing to decide.
-            Action::Restore { token, .. } => {
-                commit && token == wanted && recovery.old.is_none()
-            }
+            Action::Restore { token, .. } => commit && token == wanted && recovery.old.is_none(),
             _ => false,
         };
         if !self.runs(actor, planned) {

@@ -57,8 +57,8 @@ impl World {
         if self.actors[actor].by_hand {
             return None;
         }
-        let since_ms = self.states[self.actors[actor].state].doubt_ms?;
-        self.could_notice(actor, since_ms)
+        let doubt = self.states[self.actors[actor].state].doubt?;
+        self.could_notice(actor, doubt)
             .then(|| "our memory was lost or went back, and nobody has accepted that".to_owned())
     }
 

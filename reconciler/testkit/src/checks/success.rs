@@ -54,8 +54,7 @@ impl World {
             .is_some_and(|newest| newest.as_millisecond() - clock_ms > super::TOLERANCE_MS);
         let Some(thing) = self.things.get_mut(&place) else { return };
         let settled = thing.disturbed_ms < last_ms && !misled;
-        let went_back =
-            Self::shows_going_back(thing) && settled && every_store && !in_future;
+        let went_back = Self::shows_going_back(thing) && settled && every_store && !in_future;
         let paused = thing.open_recovery().is_some() && one_memory;
         let number = |name: &str| receipt.marker.counters.get(name).copied();
         let position = match thing.kind {
@@ -67,7 +66,10 @@ impl World {
             thing.measured = Some((live.identity, position));
         }
         if went_back {
-            self.broke("P8", format!("{name} went back in time, and that becomes its newest point"));
+            self.broke(
+                "P8",
+                format!("{name} went back in time, and that becomes its newest point"),
+            );
         }
         if paused {
             self.broke("P7", format!("{name} is backed up before its recovery is ended"));

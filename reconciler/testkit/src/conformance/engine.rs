@@ -35,7 +35,11 @@ impl Closed {
 impl Close for Closed {
     fn close(self: Box<Self>, failed: bool) -> Boxed<'static, Result<(), PortError>> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if failed { counts.1 += 1 } else { counts.0 += 1 }
+        if failed {
+            counts.1 += 1
+        } else {
+            counts.0 += 1
+        }
         drop(counts);
         Box::pin(std::future::ready(Ok(())))
     }
@@ -111,8 +115,7 @@ async fn back_up(
     source: Box<dyn StreamSource>,
     closed: &Closed,
 ) -> Result<BackupMade, PortError> {
-    let stream =
-        NamedStream { name: "dump".to_owned(), source, chunking: Chunking::Content };
+    let stream = NamedStream { name: "dump".to_owned(), source, chunking: Chunking::Content };
     let source = OpenSource {
         marker: Marker::default(),
         taken_at: at(hour),

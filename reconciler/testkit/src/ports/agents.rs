@@ -109,9 +109,9 @@ struct Closing {
 
 impl Close for Closing {
     fn close(self: Box<Self>, _failed: bool) -> Boxed<'static, Result<(), PortError>> {
-        Box::pin(async move {
-            self.ports.call(Op::AgentsClose, &self.place, None, |_, _| Ok(())).await
-        })
+        Box::pin(
+            async move { self.ports.call(Op::AgentsClose, &self.place, None, |_, _| Ok(())).await },
+        )
     }
 }
 
@@ -276,10 +276,7 @@ impl Agents for SimulatedAgents {
                         name: DUMP.to_owned(),
                         bytes: Vec::new(),
                     };
-                    Beside::Streams(vec![NamedSink {
-                        name: DUMP.to_owned(),
-                        sink: Box::new(sink),
-                    }])
+                    Beside::Streams(vec![NamedSink { name: DUMP.to_owned(), sink: Box::new(sink) }])
                 }
             })
         })

@@ -45,9 +45,8 @@ fn store<'w>(world: &'w mut World, spec: &RepositorySpec) -> Result<&'w mut Stor
 }
 
 fn body<'w>(world: &'w mut World, spec: &RepositorySpec) -> Result<&'w mut Body, PortError> {
-    let missing = || {
-        PortError::terminal("RepositoryMissing", format!("no repository `{}`", spec.name))
-    };
+    let missing =
+        || PortError::terminal("RepositoryMissing", format!("no repository `{}`", spec.name));
     store(world, spec)?.body.as_mut().ok_or_else(missing)
 }
 
@@ -60,9 +59,8 @@ fn roomy<'w>(world: &'w mut World, spec: &RepositorySpec) -> Result<&'w mut Body
 }
 
 fn snap<'b>(body: &'b Body, id: &SnapshotId) -> Result<&'b Snap, PortError> {
-    let missing = || {
-        PortError::terminal("SnapshotMissing", format!("there is no snapshot {}", id.short()))
-    };
+    let missing =
+        || PortError::terminal("SnapshotMissing", format!("there is no snapshot {}", id.short()));
     body.snaps.get(id).filter(|snap| snap.control.is_none()).ok_or_else(missing)
 }
 

@@ -223,7 +223,6 @@ impl World {
     pub fn keep_copy(&mut self, state: usize) {
         let mut copy = self.states[state].clone();
         copy.writer = None;
-        copy.copied_ms = self.now_ms();
         self.copies.insert(state, copy);
         self.note(format_args!("a copy of state {state} is taken"));
     }

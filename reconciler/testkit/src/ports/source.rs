@@ -75,9 +75,11 @@ impl Source for SimulatedSource {
             let state = world.actors[actor].state;
             let fetched = world.states[state].lineage.fetched.clone();
             let history = &world.history;
-            let known = |id| history.find(id).filter(|number: &usize| {
-                fetched.iter().any(|f| history.descends(*f, *number))
-            });
+            let known = |id| {
+                history
+                    .find(id)
+                    .filter(|number: &usize| fetched.iter().any(|f| history.descends(*f, *number)))
+            };
             Ok(match (known(old), known(new)) {
                 (Some(old), Some(new)) if history.descends(new, old) => Ancestry::Descends,
                 (Some(_), Some(_)) => Ancestry::Diverged,

@@ -29,7 +29,7 @@ use crate::ports::state::SimulatedState;
 use crate::scenario::{Event, Scenario};
 use crate::time;
 use crate::world::content::Files;
-use crate::world::states::StateStore;
+use crate::world::states::{Doubt, StateStore};
 use crate::world::things::Thing;
 use crate::world::{Actor, BEGIN_MS, Broken, SharedWorld, World};
 
@@ -112,7 +112,8 @@ pub fn builtin() -> Arc<BTreeMap<String, Vec<u8>>> {
             (format!("templates/{name}.yaml"), text.into_bytes())
         };
         let dumped = |parameter: &str| {
-            let run = format!("[{{ run: [tool, \"{{{{ {parameter} }}}}\", \"{{{{ token }}}}\"] }}]");
+            let run =
+                format!("[{{ run: [tool, \"{{{{ {parameter} }}}}\", \"{{{{ token }}}}\"] }}]");
             format!(
                 "  probe: [{{ run: [tool, \"{{{{ {parameter} }}}}\"] }}]\n  streams: \
                  [{{ name: dump, run: [tool] }}]\n  recovery:\n    state: {run}\n    prepare: \
@@ -206,9 +207,8 @@ async fn daemon(shared: SharedWorld, actor: usize, interval: Duration, cancel: C
         let owner = owner("daemon", actor, &*world.clock);
         match runtime::resume::begin_writing(&world, &owner).await {
             Ok(lease) => {
-                let run = runtime::daemon::run(
-                    &world, &*lease, &options, &observer, &*watching, &cancel,
-                );
+                let run =
+                    runtime::daemon::run(&world, &*lease, &options, &observer, &*watching, &cancel);
                 run.await;
             }
             Err(_) => world.clock.sleep(TRY_AGAIN).await,
@@ -382,10 +382,10 @@ impl World {
         match fate {
             Fate::Kept => return,
             Fate::Lost | Fate::Old => {
-                let since_ms = copy.as_ref().map_or(0, |copy| copy.copied_ms);
                 let old = copy.unwrap_or_default();
+                let doubt = Doubt { since_ms: self.now_ms(), epoch: old.epoch };
                 self.states[state] = StateStore {
-                    doubt_ms: Some(since_ms),
+                    doubt: Some(doubt),
                     ever_doubted: true,
                     approved: accepted,
                     ..old

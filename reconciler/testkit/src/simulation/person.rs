@@ -46,7 +46,7 @@ impl Director {
                         let state = &mut shared.states[0];
                         state.accepted.insert(accept.clone());
                         if accept.starts_with("memory:") || accept.starts_with("epoch:") {
-                            state.doubt_ms = None;
+                            state.doubt = None;
                         }
                     }
                     let _ = operations::decide::accept(&world, &accept, "ops").await;

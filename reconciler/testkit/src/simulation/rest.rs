@@ -61,9 +61,11 @@ impl Director {
             let asked = self.decide(&pass.plan).await;
             let ended = self.end_what_waits(&pass, &summary, actor);
             let idle = summary.done == 0 && summary.failed == 0;
-            let waits = summary.waiting.values().flatten().any(|wait| {
-                !matches!(wait, Wait::Backoff { .. })
-            });
+            let waits = summary
+                .waiting
+                .values()
+                .flatten()
+                .any(|wait| !matches!(wait, Wait::Backoff { .. } | Wait::Budget { .. }));
             if idle && !asked && !waits && !ended {
                 last = Some(pass);
                 break;
@@ -103,15 +105,23 @@ impl Director {
         for (_, pinned) in &mut self.documents.repositories {
             *pinned = None;
         }
+        // A thing that is restored because it is damaged, and rolled back because nobody decided, is
+        // damaged again: such a policy never comes to rest, so a person takes it back.
+        if matches!(self.scenario.documents.then, documents::Then::Rollback(_)) {
+            self.scenario.documents.then = documents::Then::Wait;
+        }
         self.push(Push::Restore);
     }
 
     /// A recovery that nobody else ends is committed by a person. Returns whether one was there.
     fn end_what_waits(&self, pass: &Pass, summary: &Summary, _actor: usize) -> bool {
         use model::plan::Condition;
-        let waits = pass.plan.report.conditions.values().any(|condition| {
-            matches!(condition, Condition::AwaitingCommit { .. })
-        });
+        let waits = pass
+            .plan
+            .report
+            .conditions
+            .values()
+            .any(|condition| matches!(condition, Condition::AwaitingCommit { .. }));
         waits && self.scenario.documents.then != documents::Then::Wait && summary.done == 0
     }
 

@@ -22,9 +22,9 @@ pub fn digest(files: &Files) -> String {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for (name, bytes) in files {
         for part in [name.as_bytes(), &[0], bytes, &[1]] {
-            hash = part.iter().fold(hash, |hash, byte| {
-                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-            });
+            hash = part
+                .iter()
+                .fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
         }
     }
     format!("{hash:016x}")

@@ -18,6 +18,16 @@ pub struct Lineage {
     pub fetched: BTreeSet<usize>,
 }
 
+/// A memory that does not know all that it did.
+#[derive(Clone, Copy, Debug)]
+pub struct Doubt {
+    /// When it was lost or went back.
+    pub since_ms: i64,
+    /// The epoch that is left; what was written under a higher one shows that it went back. What was
+    /// written later under the same epoch, by a start that the copy knows, does not show.
+    pub epoch: u64,
+}
+
 /// One memory.
 #[derive(Clone, Debug, Default)]
 pub struct StateStore {
@@ -31,12 +41,10 @@ pub struct StateStore {
     pub writer: Option<(usize, Owner)>,
     /// See [`Lineage`].
     pub lineage: Lineage,
-    /// It was lost or went back to what it was at this instant, and nobody has accepted that.
-    pub doubt_ms: Option<i64>,
+    /// It was lost or went back, and nobody has accepted that.
+    pub doubt: Option<Doubt>,
     /// It was lost or went back at any time.
     pub ever_doubted: bool,
-    /// When this copy was taken.
-    pub copied_ms: i64,
     /// Alarms that a person accepted.
     pub accepted: BTreeSet<String>,
     /// Destructive digests that a person approved.

@@ -83,9 +83,7 @@ impl Body {
 
     /// Returns whether a snapshot could be brought back now.
     pub fn is_whole(&self, snap: &Snap) -> bool {
-        snap.files
-            .values()
-            .all(|key| self.blobs.get(key).is_some_and(|blob| !blob.damaged))
+        snap.files.values().all(|key| self.blobs.get(key).is_some_and(|blob| !blob.damaged))
     }
 
     /// Returns the points, without control records.

@@ -142,9 +142,7 @@ impl Thing {
 
     /// Returns whether it was away, without a break, from one instant to another.
     pub fn was_away(&self, from_ms: i64, to_ms: i64) -> bool {
-        self.away
-            .iter()
-            .any(|(begin, end)| *begin <= from_ms && end.is_none_or(|end| end >= to_ms))
+        self.away.iter().any(|(begin, end)| *begin <= from_ms && end.is_none_or(|end| end >= to_ms))
     }
 
     /// Returns what a probe learns of something in place.
