@@ -213,8 +213,8 @@ async fn judge_memory(
     let mut changes = Vec::new();
     if !had_state {
         let lost = has_foreign_receipts(desired, observed);
-        // Where a repository could not be read, or none is asked for, nothing can be said yet: a lost
-        // state would pass for a fresh one.
+        // Where a repository could not be read, or none is asked for, nothing can be said yet: a
+        // lost state would pass for a fresh one.
         let blind = !lost && !sees_every_repository(desired, observed);
         observed.memory.known = !lost && !blind;
         if lost {

@@ -51,7 +51,8 @@ struct LoadedTree {
 }
 
 impl Remembered {
-    /// Configurations that are kept: the newest, the last good one, and some that a person asked for.
+    /// Configurations that are kept: the newest, the last good one, and some that a person asked
+    /// for.
     const TREES_MAX: usize = 4;
 
     /// Returns what the same files of the same commit gave before.

@@ -1,7 +1,7 @@
 //! The simulated world: the real configuration, planner and runtime live in it, with time,
-//! randomness, hosts, databases, repositories, git and memory of its own, and are broken on purpose.
-//! Also one conformance suite per port, run by the simulated ports here and by the real ones in
-//! `adapters`.
+//! randomness, hosts, databases, repositories, git and memory of its own, and are broken on
+//! purpose. Also one conformance suite per port, run by the simulated ports here and by the real
+//! ones in `adapters`.
 //!
 //! In reading order: `scenario` makes events and faults of a seed; `simulation` runs them;
 //! `world` is the truth, `ports` reach it, `faults` go wrong there, `checks` hold the promises

@@ -1,11 +1,11 @@
-//! Shortens a scenario that breaks a promise: leaves out one event or fault after the other, as long
-//! as the same promise is still broken.
+//! Shortens a scenario that breaks a promise: leaves out one event or fault after the other, as
+//! long as the same promise is still broken.
 
 use crate::scenario::Scenario;
 use crate::simulation::{Verdict, simulate};
 
-/// Runs that one shortening may take: a scenario has some dozens of parts, and a few rounds over them
-/// find all that can go.
+/// Runs that one shortening may take: a scenario has some dozens of parts, and a few rounds over
+/// them find all that can go.
 const RUNS_MAX: usize = 600;
 
 /// Returns the promise that a run broke first.

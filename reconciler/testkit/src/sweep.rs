@@ -1,5 +1,5 @@
-//! Fails every call in turn: over a few scenarios that meet every kind of step, the n-th call of each
-//! operation goes wrong, n = 1, 2, 3… until a run is not touched any more; once and for ever.
+//! Fails every call in turn: over a few scenarios that meet every kind of step, the n-th call of
+//! each operation goes wrong, n = 1, 2, 3… until a run is not touched any more; once and for ever.
 
 use std::collections::BTreeMap;
 

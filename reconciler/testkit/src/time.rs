@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// Timers that fire in one simulation, at the most. A run of some simulated weeks needs a hundredth;
-/// one that needs more does not come to rest.
+/// Timers that fire in one simulation, at the most. A run of some simulated weeks needs a
+/// hundredth; one that needs more does not come to rest.
 pub const FIRINGS_MAX: u64 = 400_000;
 
 /// The time of one simulated world. Clones share it.
@@ -102,8 +102,8 @@ impl Drop for Sleep {
     }
 }
 
-/// Runs a future to its end on this thread, in simulated time. `None`: everybody waited for ever, or
-/// too long.
+/// Runs a future to its end on this thread, in simulated time. `None`: everybody waited for ever,
+/// or too long.
 pub fn run<T: 'static>(time: &Time, work: impl Future<Output = T> + 'static) -> Option<T> {
     let idle = time.clone();
     let stuck = Arc::new(Mutex::new((false, None::<Waker>)));

@@ -1,6 +1,6 @@
-//! The promises P1 to P10, held against the world's own truth at every effect. Each file holds those
-//! of one subject; the ports call them right before or after what they do. None of them reads our
-//! records to learn what is true.
+//! The promises P1 to P10, held against the world's own truth at every effect. Each file holds
+//! those of one subject; the ports call them right before or after what they do. None of them
+//! reads our records to learn what is true.
 
 mod recoveries;
 mod removals;

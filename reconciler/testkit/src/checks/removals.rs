@@ -14,8 +14,8 @@ const MASS_LOSS_MIN: usize = 3;
 const MASS_LOSS_PERCENT: usize = 40;
 
 impl World {
-    /// Nothing is removed while git, our memory, the clock or the fleet went back or away and nobody
-    /// has accepted that (P4, P8).
+    /// Nothing is removed while git, our memory, the clock or the fleet went back or away and
+    /// nobody has accepted that (P4, P8).
     pub(crate) fn removal(&mut self, actor: usize, what: &str) {
         if let Some(why) = self.git_went_back(actor) {
             self.broke("P8", format!("{what} although {why}"));
@@ -79,8 +79,8 @@ impl World {
             .then(|| format!("{gone} things are gone at once"))
     }
 
-    /// Whether a thing shows that it went back since its newest point, so that anybody who looks can
-    /// see it.
+    /// Whether a thing shows that it went back since its newest point, so that anybody who looks
+    /// can see it.
     pub(crate) fn shows_going_back(thing: &Thing) -> bool {
         let (Some((identity, position)), Some(live)) = (thing.measured, &thing.live) else {
             return false;

@@ -1,5 +1,5 @@
-//! One suite per port: what every implementation must do, the simulated and the real, as one function
-//! that panics with the broken rule.
+//! One suite per port: what every implementation must do, the simulated and the real, as one
+//! function that panics with the broken rule.
 
 pub mod agents;
 pub mod clock;

@@ -1,5 +1,5 @@
-//! Runs a scenario: starts daemons, lets things happen at their times, restarts what was killed, and
-//! when all has calmed down looks whether the world comes to rest.
+//! Runs a scenario: starts daemons, lets things happen at their times, restarts what was killed,
+//! and when all has calmed down looks whether the world comes to rest.
 
 mod events;
 mod person;

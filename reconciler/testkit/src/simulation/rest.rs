@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use model::cancel::Cancel;
 use model::plan::Wait;
-use runtime::execute::Summary;
 use runtime::{Observer, Pass};
 
 use super::events::bring_back;
@@ -59,7 +58,9 @@ impl Director {
             self.shared.lock().on_passed(actor);
             self.shared.lock().show(&pass);
             let asked = self.decide(&pass.plan).await;
-            let ended = self.end_what_waits(&pass, &summary, actor);
+            // The time after which a policy ends a recovery comes by itself.
+            let timed = |deferred: &model::plan::Deferred| deferred.code == "CommitTimeNotReached";
+            let ended = pass.plan.report.deferred.iter().any(timed);
             let idle = summary.done == 0 && summary.failed == 0;
             let waits = summary
                 .waiting
@@ -105,24 +106,15 @@ impl Director {
         for (_, pinned) in &mut self.documents.repositories {
             *pinned = None;
         }
-        // A thing that is restored because it is damaged, and rolled back because nobody decided, is
-        // damaged again: such a policy never comes to rest, so a person takes it back.
+        // A thing that is restored because it is damaged, and rolled back because nobody decided,
+        // is damaged again: such a policy never comes to rest, so a person takes it back.
         if matches!(self.scenario.documents.then, documents::Then::Rollback(_)) {
             self.scenario.documents.then = documents::Then::Wait;
         }
+        // A budget smaller than what comes to be removed in a run holds all of it: a person widens
+        // it.
+        self.scenario.documents.expiries_a_run = None;
         self.push(Push::Restore);
-    }
-
-    /// A recovery that nobody else ends is committed by a person. Returns whether one was there.
-    fn end_what_waits(&self, pass: &Pass, summary: &Summary, _actor: usize) -> bool {
-        use model::plan::Condition;
-        let waits = pass
-            .plan
-            .report
-            .conditions
-            .values()
-            .any(|condition| matches!(condition, Condition::AwaitingCommit { .. }));
-        waits && self.scenario.documents.then != documents::Then::Wait && summary.done == 0
     }
 
     /// Holds the end of the world against what could be.

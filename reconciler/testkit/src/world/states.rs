@@ -23,8 +23,8 @@ pub struct Lineage {
 pub struct Doubt {
     /// When it was lost or went back.
     pub since_ms: i64,
-    /// The epoch that is left; what was written under a higher one shows that it went back. What was
-    /// written later under the same epoch, by a start that the copy knows, does not show.
+    /// The epoch that is left; what was written under a higher one shows that it went back. What
+    /// was written later under the same epoch, by a start that the copy knows, does not show.
     pub epoch: u64,
 }
 
