@@ -3,6 +3,7 @@
 //! Never skips: a system that a test needs and that is not there fails that test by name. Must not
 //! know any crate of the product, so that every one of them may use it in its tests.
 
+pub mod https;
 mod ledger;
 pub mod mainstay;
 pub mod postgres;

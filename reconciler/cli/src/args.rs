@@ -1,12 +1,15 @@
 //! The arguments of all commands. Help texts end with an example and, where codes matter, the
 //! codes.
 
+mod repository;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::exit::Exit;
+pub use repository::*;
 
 /// Keep systems recoverable: backup and disaster recovery from policies in git.
 #[derive(Debug, Parser)]
@@ -306,11 +309,12 @@ pub struct BackupArgs {
 /// A repository without a config repository: in a disaster that may be all there is.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub struct Direct {
-    /// The repository: a name in the configuration, or a folder with --password-file
-    #[arg(long, global = true, value_name = "NAME|PATH")]
+    /// The repository: a name in the configuration, or a place with --password-file
+    #[arg(long, visible_alias = "repo", global = true, value_name = "NAME|PLACE")]
+    #[arg(env = "MAINSTAY_REPOSITORY")]
     pub repository: Option<String>,
     /// The repository's password
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = "MAINSTAY_PASSWORD_FILE")]
     pub password_file: Option<PathBuf>,
 }
 
@@ -379,7 +383,7 @@ pub struct DiffArgs {
 pub struct DumpArgs {
     /// An address, a snapshot's id, or `latest`
     pub what: String,
-    /// The file in it
+    /// The file in it; a folder is written as a tar archive, `/` is all of it
     pub path: String,
     #[command(flatten)]
     pub direct: Direct,
@@ -425,40 +429,6 @@ pub struct HoldArgs {
 pub struct AcceptArgs {
     /// The text that `mainstay plan` prints
     pub alarm: String,
-}
-
-#[derive(Debug, ClapArgs)]
-#[command(after_help = "Example: mainstay repository check --read-data --repository local")]
-pub struct RepositoryArgs {
-    #[command(subcommand)]
-    pub command: RepositoryCommand,
-    #[command(flatten)]
-    pub direct: Direct,
-}
-
-/// Work on a repository itself.
-#[derive(Debug, Subcommand)]
-pub enum RepositoryCommand {
-    /// Check that everything is there and whole
-    Check {
-        /// Read all stored data again
-        #[arg(long)]
-        read_data: bool,
-    },
-    /// Remove stored data that no snapshot needs
-    Prune {
-        /// How long marked data waits before it is removed, so that writers without locks stay
-        /// safe
-        #[arg(long, default_value = "24h", value_name = "DURATION")]
-        grace: String,
-        /// Only say what would be freed
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Remove locks that a dead process left
-    Unlock,
-    /// Sizes
-    Stats,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -152,3 +152,44 @@ impl Observer for JsonLines {
         }
     }
 }
+
+/// The bar of one piece of work by hand; gone when dropped.
+pub struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    /// Shows a bar where a person watches.
+    pub fn new(ui: &Ui) -> Self {
+        let bar = ui.watches().then(|| {
+            let bar = ProgressBar::new(0);
+            let template = "{spinner} {wide_msg} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(std::time::Duration::from_millis(120));
+            bar
+        });
+        Self(bar)
+    }
+}
+
+impl model::progress::ProgressSink for Bar {
+    fn event(&self, event: Progress) {
+        let Some(bar) = &self.0 else { return };
+        match event {
+            Progress::Counts(counts) => {
+                bar.set_length(counts.bytes_total.max(counts.bytes_done));
+                bar.set_position(counts.bytes_done);
+            }
+            Progress::Phase { name } => bar.set_message(name),
+            Progress::ItemFailed { .. } => {}
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(bar) = self.0.take() {
+            bar.finish_and_clear();
+        }
+    }
+}

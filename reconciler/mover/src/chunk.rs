@@ -11,6 +11,8 @@ use fastcdc::v2020::{Normalization, cut, select_masks};
 use model::error::PortError;
 use model::ports::mover::{CHUNK_BYTES_MAX, Chunking, fixed_chunk_size};
 
+use crate::rabin::Rabin;
+
 /// The least, intended and largest size of a piece that is cut by content, in bytes: restic's.
 const CUT_MIN: usize = 512 << 10;
 const CUT_AVERAGE: usize = 1 << 20;
@@ -39,10 +41,17 @@ pub enum CutError {
 #[derive(Default)]
 pub struct Chunker {
     buffer: Vec<u8>,
+    /// Tables of restic's chunker, by their polynomial.
+    rabin: Option<(u64, Rabin)>,
 }
 
 /// Returns the end of the first piece of `data`, or `None` when more must be read to know it.
-fn first_cut(data: &[u8], fixed: Option<usize>, at_end: bool) -> Option<usize> {
+fn first_cut(
+    data: &[u8],
+    fixed: Option<usize>,
+    rabin: Option<&Rabin>,
+    at_end: bool,
+) -> Option<usize> {
     if data.is_empty() {
         return None;
     }
@@ -53,6 +62,10 @@ fn first_cut(data: &[u8], fixed: Option<usize>, at_end: bool) -> Option<usize> {
         return at_end.then_some(data.len());
     }
     let window = &data[..data.len().min(CUT_MAX)];
+    if let Some(rabin) = rabin {
+        let end = rabin.cut(window);
+        return (end < window.len() || window.len() == CUT_MAX || at_end).then_some(end);
+    }
     let (small, large) = *MASKS;
     let (_, end) = cut(window, CUT_MIN, CUT_AVERAGE, CUT_MAX, small, large, small << 1, large << 1);
     // A cut at the very end of what is at hand may only be the end of what is at hand.
@@ -60,6 +73,20 @@ fn first_cut(data: &[u8], fixed: Option<usize>, at_end: bool) -> Option<usize> {
 }
 
 impl Chunker {
+    fn rabin(&mut self, polynomial: u64) -> Result<Rabin, CutError> {
+        if let Some((known, rabin)) = &self.rabin
+            && *known == polynomial
+        {
+            return Ok(rabin.clone());
+        }
+        let rabin = Rabin::new(polynomial).ok_or_else(|| {
+            let what = format!("{polynomial:x} is no polynomial of restic's chunker");
+            CutError::Sink(PortError::terminal("BadPolynomial", what))
+        })?;
+        self.rabin = Some((polynomial, rabin.clone()));
+        Ok(rabin)
+    }
+
     /// Reads a stream to its end and calls `each` with its pieces in order. `size` is the expected
     /// length in bytes, 0 when unknown; it sets the piece size of [`Chunking::FixedBySize`] and the
     /// size of reads. Returns the bytes read.
@@ -71,16 +98,22 @@ impl Chunker {
         each: &mut dyn FnMut(&[u8]) -> Result<(), PortError>,
     ) -> Result<u64, CutError> {
         let fixed = match chunking {
-            Chunking::ContentDefined => None,
+            Chunking::ContentDefined | Chunking::Restic { .. } => None,
             Chunking::Fixed { size_bytes } => Some(size_bytes.clamp(1, CHUNK_BYTES_MAX) as usize),
             Chunking::FixedBySize => Some(fixed_chunk_size(size) as usize),
+        };
+        let rabin = match chunking {
+            Chunking::Restic { polynomial } => Some(self.rabin(polynomial)?),
+            _ => None,
         };
         // One byte more than expected shows the end with the first read.
         let expected = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1);
         let fill = LOOKAHEAD.min(expected.max(4096));
         let (mut begin, mut end, mut total, mut at_end) = (0, 0, 0u64, false);
         loop {
-            while let Some(length) = first_cut(&self.buffer[begin..end], fixed, at_end) {
+            while let Some(length) =
+                first_cut(&self.buffer[begin..end], fixed, rabin.as_ref(), at_end)
+            {
                 each(&self.buffer[begin..begin + length]).map_err(CutError::Sink)?;
                 begin += length;
                 if end - begin < CUT_MIN && !at_end {

@@ -4,9 +4,12 @@
 //! Must not contain: the repository format, keys, policy, credentials, network.
 
 pub mod chunk;
+pub mod device;
 pub mod hash;
+pub mod holes;
 pub mod names;
 pub mod pattern;
+pub mod rabin;
 pub mod source;
 pub mod stat;
 pub mod target;

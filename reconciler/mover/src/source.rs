@@ -1,7 +1,6 @@
 //! The mover port's reading side for files of this machine; driven by the engine's threads.
 
 use std::cell::RefCell;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use model::cancel::Cancel;
@@ -14,6 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::chunk::{Chunker, CutError};
+use crate::holes::HoleReader;
 use crate::names::OwnerNames;
 use crate::stat::{self, ByFd};
 use crate::{hash, walk};
@@ -83,18 +83,15 @@ impl LocalSource {
             Err(e) => return Ok(problem(path, format!("cannot look at: {e}"))),
         };
         let size = before.size;
-        let read = chunker.run(
-            chunking,
-            size,
-            &mut |buffer| rustix::io::read(&file, buffer).map_err(io::Error::from),
-            &mut |piece| {
-                cancel.check()?;
-                let hash = hash::hash(piece);
-                let length = piece.len() as u32;
-                let data = sink.wants(&hash, length).then_some(piece);
-                sink.blob(number, &hash, length, data)
-            },
-        );
+        let sparse = rustix::fs::fstat(&file).is_ok_and(|s| (s.st_blocks as u64) * 512 < size);
+        let mut reader = HoleReader::new(&file, size, sparse);
+        let read = chunker.run(chunking, size, &mut |buffer| reader.read(buffer), &mut |piece| {
+            cancel.check()?;
+            let hash = hash::hash(piece);
+            let length = piece.len() as u32;
+            let data = sink.wants(&hash, length).then_some(piece);
+            sink.blob(number, &hash, length, data)
+        });
         let length = match read {
             Ok(length) => length,
             Err(CutError::Read(e)) => return Ok(problem(path, format!("cannot read: {e}"))),

@@ -12,6 +12,7 @@ use model::ports::mover::EntryKind;
 use model::ports::storage::FileKind;
 use model::progress::ProgressSink;
 
+use crate::affected::{self, Affected};
 use crate::codec::Codec;
 use crate::format::pack::{self, BlobKind, PackedBlob};
 use crate::id::Id;
@@ -86,6 +87,8 @@ pub struct CheckReport {
     pub packs_unindexed: u64,
     /// Blobs stored more than once: harmless.
     pub blobs_twice: u64,
+    /// The files of the snapshots that were looked at which the faults cost.
+    pub affected: Vec<Affected>,
 }
 
 impl CheckReport {
@@ -121,7 +124,7 @@ impl Repository {
             return Err(PortError::terminal("BadPart", format!("{part}/{of} is no part")));
         }
         let meter = Meter::new(progress);
-        let _lock = self.lock(false)?;
+        let _lock = self.lock(false, cancel)?;
         meter.phase("index");
         let index = self.index(cancel)?;
         let checker = Checker {
@@ -164,9 +167,30 @@ impl Repository {
         let mut report = checker.report.into_inner().unwrap_or_else(PoisonError::into_inner);
         if !report.faults.is_empty() {
             name_files(&self.store, &index, &snapshots, &mut report.faults, cancel)?;
+            let lost = lost_blobs(&index, &report.faults);
+            report.affected = affected::find(&self.store, &index, &snapshots, &lost, cancel)?;
         }
         Ok(report)
     }
+}
+
+/// Returns the blobs that the faults cost: those named, and all of packs that are gone.
+fn lost_blobs(index: &Index, faults: &[Fault]) -> HashSet<(BlobKind, Id)> {
+    let named: HashSet<Id> = faults.iter().filter_map(|f| f.blob).collect();
+    let gone: HashSet<Id> =
+        faults.iter().filter(|f| f.reason == "PackMissing").filter_map(|f| f.pack).collect();
+    let mut lost = HashSet::new();
+    for id in &named {
+        for kind in [BlobKind::Data, BlobKind::Tree] {
+            lost.insert((kind, *id));
+        }
+    }
+    index.for_each(|pack, blob| {
+        if gone.contains(pack) {
+            lost.insert((blob.kind, blob.id));
+        }
+    });
+    lost
 }
 
 /// Finds for each damaged blob a snapshot and path that needs it.

@@ -41,8 +41,8 @@ impl Repository {
     ) -> Result<CopyReport, PortError> {
         to.writable()?;
         let meter = Meter::new(progress);
-        let _lock = self.lock(false)?;
-        let lock = to.lock(false)?;
+        let _lock = self.lock(false, cancel)?;
+        let lock = to.lock(false, cancel)?;
         let index = self.index(cancel)?;
         let other = to.index(cancel)?;
         let there: HashMap<Id, Snapshot> =
@@ -79,14 +79,11 @@ impl Repository {
                 report.snapshots.extend(there.get(&original).cloned());
                 continue;
             }
-            if let Some(lock) = &lock {
-                lock.check(cancel)?;
-            }
             let mut raw = source.raw.clone();
             // A parent of this repository means nothing in the other.
             raw.shift_remove("parent");
             raw.insert("original".to_owned(), json!(original));
-            report.snapshots.push(to.save_snapshot(raw)?);
+            report.snapshots.push(to.publish(raw, lock.as_ref(), cancel)?);
             report.copied += 1;
         }
         Ok(report)

@@ -26,8 +26,8 @@ impl Repository {
     /// Removes snapshots. Ids that are gone already are no fault, so that a broken-off call can be
     /// repeated. Returns how many were there.
     pub fn forget(&self, ids: &[Id], cancel: &Cancel) -> Result<usize, PortError> {
-        self.writable()?;
-        let lock = self.lock(true)?;
+        self.erasable()?;
+        let lock = self.lock(true, cancel)?;
         let stored: std::collections::HashSet<Id> =
             self.store.list(FileKind::Snapshot)?.into_iter().map(|(id, _)| id).collect();
         let mut removed = 0;
@@ -49,8 +49,8 @@ impl Repository {
         change: &Rewrite,
         cancel: &Cancel,
     ) -> Result<Snapshot, PortError> {
-        self.writable()?;
-        let lock = self.lock(true)?;
+        self.erasable()?;
+        let lock = self.lock(true, cancel)?;
         let old = self.snapshot(id)?;
         let mut raw = old.raw.clone();
         let mut put = |key: &str, value: Value| raw.insert(key.to_owned(), value);
@@ -73,7 +73,7 @@ impl Repository {
             }
             None => {}
         }
-        let new = self.save_snapshot(raw)?;
+        let new = self.publish(raw, lock.as_ref(), cancel)?;
         if new.id != old.id {
             if let Some(lock) = &lock {
                 lock.check(cancel)?;

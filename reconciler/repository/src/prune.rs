@@ -112,9 +112,13 @@ impl Repository {
         progress: &dyn ProgressSink,
         cancel: &Cancel,
     ) -> Result<PruneReport, PortError> {
-        self.writable()?;
+        if options.dry_run {
+            self.writable()?
+        } else {
+            self.erasable()?
+        };
         let meter = Meter::new(progress);
-        let lock = self.lock(true)?;
+        let lock = self.lock(true, cancel)?;
         let lock = lock.as_ref().ok_or_else(|| {
             PortError::terminal("ReadOnly", "the repository was opened for reading")
         })?;

@@ -151,7 +151,7 @@ impl Repository {
     /// Calls `each` for every item of a snapshot in order, with its absolute path. `false` from
     /// `each` leaves out what is below a directory.
     pub fn ls(&self, snapshot: &Id, cancel: &Cancel, each: Visit<'_>) -> Result<(), PortError> {
-        let _lock = self.lock(false)?;
+        let _lock = self.lock(false, cancel)?;
         let snapshot = self.snapshot(snapshot)?;
         let index = self.index(cancel)?;
         let trees = TreeCache::new(&self.store, &index)?;
@@ -190,7 +190,7 @@ impl Repository {
         out: &mut dyn Write,
         cancel: &Cancel,
     ) -> Result<u64, PortError> {
-        let _lock = self.lock(false)?;
+        let _lock = self.lock(false, cancel)?;
         let snapshot = self.snapshot(snapshot)?;
         let index = self.index(cancel)?;
         let trees = TreeCache::new(&self.store, &index)?;
@@ -213,7 +213,7 @@ impl Repository {
         out: &mut dyn Write,
         cancel: &Cancel,
     ) -> Result<Vec<model::ports::mover::Problem>, PortError> {
-        let _lock = self.lock(false)?;
+        let _lock = self.lock(false, cancel)?;
         let snapshot = self.snapshot(snapshot)?;
         let index = self.index(cancel)?;
         let trees = TreeCache::new(&self.store, &index)?;
@@ -261,7 +261,7 @@ impl Repository {
         cancel: &Cancel,
         each: &mut dyn FnMut(Difference) -> Result<(), PortError>,
     ) -> Result<(), PortError> {
-        let _lock = self.lock(false)?;
+        let _lock = self.lock(false, cancel)?;
         let (a, b) = (self.snapshot(first)?, self.snapshot(second)?);
         let index = self.index(cancel)?;
         let trees = TreeCache::new(&self.store, &index)?;

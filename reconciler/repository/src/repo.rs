@@ -2,25 +2,24 @@
 //! locks. The verbs that work on it lie in the modules beside this one.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use model::cancel::Cancel;
 use model::error::PortError;
+use model::ports::mover::Chunking;
 use model::ports::storage::{ALREADY_EXISTS, FileKind, NOT_FOUND, Storage};
 
 use crate::crypto::{Cipher, Kdf, KeyParts};
 use crate::format::config::Config;
-use crate::format::keyfile::KeyFile;
 use crate::format::snapshot::Snapshot;
 use crate::id::Id;
 use crate::index::Index;
-use crate::lock::{self, Clock, Lock, LockInfo, Owner};
+use crate::keys::{find_key, key_names, save_key};
+use crate::lock::{self, Clock, Lock, LockInfo, Owner, Party};
+use crate::migrate;
 use crate::store::Store;
 
-/// The largest key file in bytes; restic's have less than one KiB.
-const KEY_BYTES_MAX: u64 = 64 << 10;
-/// Key files that are tried with a password; each costs a key derivation.
-const KEYS_TRIED_MAX: usize = 100;
 /// zstd level that most content is worth: see the measurements in the guide.
 const LEVEL_DEFAULT: i32 = 1;
 
@@ -35,30 +34,27 @@ pub struct Options {
     pub level: i32,
     /// Neither locks nor anything else is written. For repositories on read-only storage.
     pub read_only: bool,
+    /// Nothing is deleted but our own locks, whoever asks. For storage that forbids deletion.
+    pub append_only: bool,
     /// Cost of deriving a key from a password, for keys that are made.
     pub kdf: Kdf,
+    /// How long to wait for the locks of others; zero to fail at once.
+    pub lock_wait: Duration,
 }
 
 impl Options {
     /// Returns the usual options for an owner and a clock.
     pub fn new(owner: Owner, clock: Clock) -> Self {
-        Self { owner, clock, level: LEVEL_DEFAULT, read_only: false, kdf: Kdf::default() }
+        Self {
+            owner,
+            clock,
+            level: LEVEL_DEFAULT,
+            read_only: false,
+            append_only: false,
+            kdf: Kdf::default(),
+            lock_wait: Duration::ZERO,
+        }
     }
-}
-
-/// A password's key file.
-#[derive(Clone, Debug)]
-pub struct KeyInfo {
-    /// Its file name.
-    pub id: Id,
-    /// When it was made, RFC 3339.
-    pub created: String,
-    /// By whom.
-    pub username: String,
-    /// On which host.
-    pub hostname: String,
-    /// Whether it is the one this repository was opened with.
-    pub current: bool,
 }
 
 /// An open repository. Cheap to share between threads; holds the index once it was needed.
@@ -66,48 +62,11 @@ pub struct Repository {
     pub(crate) store: Arc<Store>,
     pub(crate) options: Options,
     config: Config,
-    key: Id,
+    /// The key file it was opened with.
+    pub(crate) key: Mutex<Id>,
     index: RwLock<Arc<Index>>,
     /// Snapshots read so far; they never change under their id.
     snapshots: Mutex<std::collections::HashMap<Id, Snapshot>>,
-}
-
-fn wrong_password(location: &str) -> PortError {
-    PortError::terminal("WrongPassword", format!("no key of {location} fits the password"))
-        .with_hint("check which secret the repository's document names")
-}
-
-fn save_key(
-    storage: &dyn Storage,
-    master: &KeyParts,
-    password: &[u8],
-    options: &Options,
-) -> Result<Id, PortError> {
-    let created = (options.clock)().to_string();
-    let owner = &options.owner;
-    let file = KeyFile::seal(master, password, options.kdf, created, &owner.username, &owner.host)?;
-    let json = serde_json::to_vec(&file)
-        .map_err(|e| PortError::terminal("Internal", "key does not serialise").with_source(e))?;
-    let id = Id::of(&json);
-    storage.save(FileKind::Key, &id.hex(), &json, &id.0)?;
-    Ok(id)
-}
-
-fn load_key(storage: &dyn Storage, name: &str) -> Result<KeyFile, PortError> {
-    let json = storage.load(FileKind::Key, name, KEY_BYTES_MAX)?;
-    serde_json::from_slice(&json).map_err(|e| {
-        PortError::terminal("BadKeyFile", format!("key {name} is not valid")).with_source(e)
-    })
-}
-
-fn key_names(storage: &dyn Storage) -> Result<Vec<String>, PortError> {
-    let mut names = Vec::new();
-    storage.list(FileKind::Key, &mut |file| {
-        names.push(file.name);
-        Ok(())
-    })?;
-    names.sort();
-    Ok(names)
 }
 
 impl Repository {
@@ -117,9 +76,7 @@ impl Repository {
         password: &[u8],
         options: Options,
     ) -> Result<Self, PortError> {
-        if password.is_empty() {
-            return Err(PortError::terminal("EmptyPassword", "an empty password protects nothing"));
-        }
+        crate::keys::not_empty(password)?;
         let location = storage.location();
         let taken = |what: &str| {
             PortError::terminal("AlreadyInitialised", format!("{location} has {what} already"))
@@ -143,6 +100,7 @@ impl Repository {
             cipher: Cipher::new(master)?,
             version: config.version,
             level: options.level,
+            append_only: options.append_only,
         };
         let json = serde_json::to_vec(&config).map_err(|e| {
             PortError::terminal("Internal", "config does not serialise").with_source(e)
@@ -163,16 +121,31 @@ impl Repository {
         options: Options,
     ) -> Result<Self, PortError> {
         let location = storage.location();
-        storage.stat(FileKind::Config, "").map_err(|e| {
-            if e.reason != NOT_FOUND {
-                return e;
+        let missing = match storage.stat(FileKind::Config, "") {
+            Ok(_) => None,
+            Err(e) if e.reason == NOT_FOUND => Some(
+                PortError::terminal("NotARepository", format!("{location} holds no repository"))
+                    .with_hint("an unmounted disk or an emptied bucket looks the same"),
+            ),
+            Err(e) => return Err(e),
+        };
+        let (key, master) = match (find_key(&*storage, password), missing) {
+            (Ok(found), None) => found,
+            (Err(e), None) => return Err(e),
+            (Err(_), Some(missing)) => return Err(missing),
+            // Between two configs a migration may have been killed.
+            (Ok((_, master)), Some(missing)) => {
+                migrate::complete(&storage, master, options.read_only)?.ok_or(missing)?;
+                find_key(&*storage, password)?
             }
-            PortError::terminal("NotARepository", format!("{location} holds no repository"))
-                .with_hint("an unmounted disk or an emptied bucket looks the same")
-        })?;
-        let (key, master) = find_key(&*storage, password)?;
-        let mut store =
-            Store { storage, cipher: Cipher::new(master)?, version: 0, level: options.level };
+        };
+        let mut store = Store {
+            storage,
+            cipher: Cipher::new(master)?,
+            version: 0,
+            level: options.level,
+            append_only: options.append_only,
+        };
         let json = store.load(FileKind::Config, &Id::default())?;
         let config: Config = serde_json::from_slice(&json)
             .map_err(|e| PortError::terminal("BadConfig", "config is not valid").with_source(e))?;
@@ -191,7 +164,7 @@ impl Repository {
             store: Arc::new(store),
             options,
             config,
-            key,
+            key: Mutex::new(key),
             index: RwLock::default(),
             snapshots: Mutex::default(),
         }
@@ -207,50 +180,26 @@ impl Repository {
         self.config.version
     }
 
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Returns restic's own way of cutting in this repository, so that what both write
+    /// deduplicates.
+    pub fn restic_chunking(&self) -> Result<Chunking, PortError> {
+        let text = &self.config.chunker_polynomial;
+        match u64::from_str_radix(text, 16) {
+            Ok(polynomial) => Ok(Chunking::Restic { polynomial }),
+            Err(e) => {
+                Err(PortError::terminal("BadConfig", format!("{text} is no polynomial"))
+                    .with_source(e))
+            }
+        }
+    }
+
     /// Returns where the repository lies, for people.
     pub fn location(&self) -> String {
         self.store.storage.location()
-    }
-
-    /// Lists the key files.
-    pub fn keys(&self) -> Result<Vec<KeyInfo>, PortError> {
-        let mut keys = Vec::new();
-        for name in key_names(&*self.store.storage)? {
-            let Some(id) = Id::parse(&name) else { continue };
-            let file = load_key(&*self.store.storage, &name)?;
-            keys.push(KeyInfo {
-                id,
-                created: file.created,
-                username: file.username,
-                hostname: file.hostname,
-                current: id == self.key,
-            });
-        }
-        Ok(keys)
-    }
-
-    /// Adds a password and returns its key's id.
-    pub fn add_key(&self, password: &[u8]) -> Result<Id, PortError> {
-        self.writable()?;
-        let _lock = self.lock(false)?;
-        if password.is_empty() {
-            return Err(PortError::terminal("EmptyPassword", "an empty password protects nothing"));
-        }
-        save_key(&*self.store.storage, self.store.cipher.parts(), password, &self.options)
-    }
-
-    /// Removes a password's key. The one in use is refused, so one always stays.
-    pub fn remove_key(&self, id: &Id) -> Result<(), PortError> {
-        self.writable()?;
-        if *id == self.key {
-            return Err(PortError::terminal(
-                "KeyInUse",
-                "the key that this repository was opened with cannot be removed",
-            )
-            .with_hint("open it with another password first"));
-        }
-        let _lock = self.lock(true)?;
-        self.store.storage.delete(FileKind::Key, &id.hex())
     }
 
     /// Lists all snapshots, oldest first. One that cannot be read is an error: what refers to blobs
@@ -334,22 +283,30 @@ impl Repository {
         Ok(())
     }
 
+    /// Whether something may be deleted or replaced.
+    pub(crate) fn erasable(&self) -> Result<(), PortError> {
+        self.writable()?;
+        if self.options.append_only {
+            return Err(PortError::terminal(
+                "AppendOnly",
+                "the repository was opened for appending: nothing is deleted or replaced",
+            ));
+        }
+        Ok(())
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         (self.options.clock)()
     }
 
     /// Takes restic's lock; none when opened for reading.
-    pub(crate) fn lock(&self, exclusive: bool) -> Result<Option<Lock>, PortError> {
+    pub(crate) fn lock(&self, exclusive: bool, cancel: &Cancel) -> Result<Option<Lock>, PortError> {
         if self.options.read_only {
             return Ok(None);
         }
-        Lock::take(&self.store, &self.options.owner, &self.options.clock, exclusive).map(Some)
-    }
-
-    /// Takes a lock and never gives it back while the value lives: what a killed process leaves.
-    #[doc(hidden)]
-    pub fn hold_lock_for_test(&self) -> Result<Option<Lock>, PortError> {
-        self.lock(true)
+        let Options { owner, clock, lock_wait, .. } = &self.options;
+        let party = Party { me: owner, clock, wait: *lock_wait };
+        Lock::take(&self.store, &party, exclusive, cancel).map(Some)
     }
 
     /// Lists the locks that lie in the repository.
@@ -376,18 +333,4 @@ impl Repository {
         }
         Ok(removed)
     }
-}
-
-fn find_key(storage: &dyn Storage, password: &[u8]) -> Result<(Id, KeyParts), PortError> {
-    let mut trouble = None;
-    for name in key_names(storage)?.into_iter().take(KEYS_TRIED_MAX) {
-        let Some(id) = Id::parse(&name) else { continue };
-        match load_key(storage, &name).and_then(|file| file.open(password)) {
-            Ok(Some(master)) => return Ok((id, master)),
-            Ok(None) => {}
-            // One damaged key must not lock out the others.
-            Err(e) => trouble = Some(e),
-        }
-    }
-    Err(trouble.unwrap_or_else(|| wrong_password(&storage.location())))
 }

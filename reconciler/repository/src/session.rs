@@ -207,16 +207,17 @@ impl<'a> Session<'a> {
             let session = &session;
             let receiver = &receiver;
             let threads: Vec<_> =
-                (0..connections).map(|_| scope.spawn(move || session.upload(receiver))).collect();
+                (0..connections).map(|_| scope.spawn(move || session.serve(receiver))).collect();
             // Ends the threads also when `work` panics.
             let ending = Ending { session, connections };
-            let done = work(session).and_then(|value| {
+            let done = crate::caught(|| work(session)).and_then(|value| {
                 session.flush()?;
                 Ok(value)
             });
             drop(ending);
             for thread in threads {
-                crate::join(thread);
+                // Its panic, if any, is the session's failure already.
+                drop(thread.join());
             }
             done
         });
@@ -375,6 +376,16 @@ impl<'a> Session<'a> {
             self.finish_pack(pack)?;
         }
         Ok(())
+    }
+
+    /// Uploads until the end; a thread that panics takes packs on, or nobody would, and fails.
+    fn serve(&self, receiver: &Receiver<FinishedPack>) {
+        while let Err(e) = crate::caught(|| {
+            self.upload(receiver);
+            Ok(())
+        }) {
+            self.fail(e);
+        }
     }
 
     fn upload(&self, receiver: &Receiver<FinishedPack>) {

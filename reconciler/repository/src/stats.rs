@@ -48,7 +48,7 @@ pub struct SnapshotStats {
 impl Repository {
     /// Returns the sizes of the whole repository.
     pub fn stats(&self, cancel: &Cancel) -> Result<Stats, PortError> {
-        let _lock = self.lock(false)?;
+        let _lock = self.lock(false, cancel)?;
         let index = self.index(cancel)?;
         let snapshots = self.store.list(FileKind::Snapshot)?.len() as u64;
         let mut stats = Stats { snapshots, ..Stats::default() };
@@ -75,7 +75,7 @@ impl Repository {
         snapshots: &[Id],
         cancel: &Cancel,
     ) -> Result<Vec<SnapshotStats>, PortError> {
-        let _lock = self.lock(false)?;
+        let _lock = self.lock(false, cancel)?;
         let index = self.index(cancel)?;
         let trees = TreeCache::new(&self.store, &index)?;
         let mut all = Vec::new();

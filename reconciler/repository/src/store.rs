@@ -30,6 +30,8 @@ pub struct Store {
     pub(crate) version: u32,
     /// zstd level of what is written.
     pub(crate) level: i32,
+    /// Refuses every deletion but that of locks.
+    pub(crate) append_only: bool,
 }
 
 pub(crate) fn damaged(what: impl Into<String>) -> PortError {
@@ -96,6 +98,10 @@ impl Store {
 
     /// Deletes a file; one that is gone already is no fault.
     pub(crate) fn delete(&self, kind: FileKind, id: &Id) -> Result<(), PortError> {
+        if self.append_only && kind != FileKind::Lock {
+            let what = format!("{}/{id} would be deleted", kind.folder());
+            return Err(PortError::terminal("AppendOnly", what));
+        }
         match self.storage.delete(kind, &id.hex()) {
             Err(e) if e.reason == NOT_FOUND => Ok(()),
             other => other,

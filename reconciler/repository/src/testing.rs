@@ -1,5 +1,5 @@
-//! Doors for tests that must write what no backup would: hostile trees.
-#![doc(hidden)]
+//! Doors for tests and fuzzing, behind the feature `testing`: they write what no backup would
+//! (hostile trees, locks that stay) and read single parts of the format.
 
 use model::cancel::Cancel;
 use model::error::PortError;
@@ -10,7 +10,22 @@ use crate::id::Id;
 use crate::repo::Repository;
 use crate::session::Session;
 
+/// Reads what a pack's header holds once it is opened. Must not panic.
+pub fn read_pack_header(plain: &[u8]) -> Option<usize> {
+    crate::format::pack::parse_entries(plain).map(|blobs| blobs.len())
+}
+
+/// Reads a lock file's JSON. Must not panic.
+pub fn read_lock(json: &[u8]) -> Result<(), PortError> {
+    crate::lock::parse(json)
+}
+
 impl Repository {
+    /// Takes the exclusive lock until the value is dropped.
+    pub fn hold_lock_for_test(&self) -> Result<Option<crate::lock::Lock>, PortError> {
+        self.lock(true, &Cancel::default())
+    }
+
     /// Writes trees as they are, in any order and with any names.
     pub fn save_trees_for_test(&self, trees: &[Vec<Node>]) -> Result<Vec<Id>, PortError> {
         let cancel = Cancel::default();

@@ -258,6 +258,8 @@ fn locks_of_our_own_dead_runs_are_reclaimed() {
     let repo = init(Arc::clone(&storage));
     let mut dead = options();
     dead.owner.run = "an earlier start".to_owned();
+    // Of the same number, as the first process of a container has after each start.
+    dead.owner.instance.started = "1".to_owned();
     let earlier = Repository::open(Arc::clone(&storage), PASSWORD.as_bytes(), dead).unwrap();
     // The earlier start died with its lock held.
     let held = earlier.hold_lock_for_test().unwrap();

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use mainstay_tests::https::GitHost;
 use mainstay_tests::mainstay::World;
 
 #[test]
@@ -69,4 +70,33 @@ fn git_over_ssh_needs_the_key_and_the_known_host() {
     world.set("MAINSTAY_GIT_KNOWN_HOSTS", sshd.known_hosts(true).display().to_string());
     world.run(&["apply"]).ends(0);
     assert_eq!(world.condition("shop/uploads"), "healthy");
+}
+
+#[test]
+fn git_over_https_needs_the_token_and_a_trusted_certificate() {
+    let token = "token-of-the-config-repository-4711";
+    let mut world = World::with_folder();
+    let host = GitHost::start(world.path("").as_path(), token);
+    world.set("MAINSTAY_CONFIG", host.url("config/.git"));
+    world.secret("git-token", token);
+    // Nobody has said that this authority is to be trusted.
+    let stranger = world.run(&["-vvv", "plan"]).ends(1).says("once you are sure");
+    world.set("SSL_CERT_FILE", host.authority().display().to_string());
+    world.secret("git-token", "another-token-0815");
+    let refused = world.run(&["-vvv", "plan"]).ends(1).says("check the token");
+    assert!(host.refused() > 0, "the host was asked");
+    world.secret("git-token", token);
+    world.run(&["apply"]).ends(0);
+    assert_eq!(world.condition("shop/uploads"), "healthy");
+    // A later commit comes over the same way.
+    world.document("note.md", "second\n");
+    let second = world.commit("second");
+    let planned = world.run(&["-vvv", "plan", "--format", "json"]);
+    assert_eq!(planned.json()["plan"]["commit"].as_str(), Some(second.as_str()));
+    for run in [stranger, refused, planned] {
+        for secret in [token, "another-token-0815"] {
+            let said = run.stdout.contains(secret) || run.stderr.contains(secret);
+            assert!(!said, "a token was printed: {run:?}");
+        }
+    }
 }

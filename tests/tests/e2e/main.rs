@@ -9,6 +9,7 @@ mod git;
 mod hand;
 mod postgres;
 mod recovery;
+mod repository;
 mod secrets;
 mod sqlite;
 mod state;

@@ -4,7 +4,8 @@
 use mainstay_tests::mainstay::World;
 use mainstay_tests::postgres::Cluster;
 
-fn world(server: &Cluster) -> World {
+/// A world with the folder of `World::with_folder` and a database of 500 rows on `server`.
+pub fn world(server: &Cluster) -> World {
     server.query("postgres", "CREATE DATABASE shop");
     server.query(
         "shop",

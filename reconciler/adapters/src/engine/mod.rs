@@ -33,7 +33,7 @@ use repository::{
 };
 
 pub use open::{Openings, parse_id};
-pub use receipts::{RESOURCE_TAG, info_of};
+pub use receipts::{ADOPTED_TAGS, RESOURCE_TAG, info_of};
 
 use crate::fault;
 
@@ -67,6 +67,31 @@ impl Repositories {
     /// Opens a repository for hand tools. Blocks.
     pub fn open(&self, spec: &RepositorySpec) -> Result<Arc<Repository>, PortError> {
         self.0.openings.open(spec)
+    }
+
+    /// Opens a repository for a hand tool with options of its own. Blocks.
+    pub fn open_with(
+        &self,
+        spec: &RepositorySpec,
+        change: &dyn Fn(&mut repository::Options),
+    ) -> Result<Arc<Repository>, PortError> {
+        self.0.openings.open_with(spec, change)
+    }
+
+    /// Makes a repository for a hand tool. Blocks.
+    pub fn make(&self, spec: &RepositorySpec) -> Result<Arc<Repository>, PortError> {
+        self.0.openings.init(spec)
+    }
+
+    /// Prunes with the mark of the last time, and keeps the new one. Blocks.
+    pub fn prune(
+        &self,
+        repository: &Repository,
+        options: &PruneOptions,
+        progress: &dyn ProgressSink,
+        cancel: &Cancel,
+    ) -> Result<repository::PruneReport, PortError> {
+        self.0.prune(repository, options, progress, cancel)
     }
 }
 
@@ -217,18 +242,35 @@ impl Inner {
         cancel: &Cancel,
     ) -> Result<Reclaimed, PortError> {
         let repository = self.openings.open(spec)?;
+        let report = self.prune(&repository, &PruneOptions::default(), progress, cancel)?;
+        Ok(Reclaimed { freed_bytes: report.bytes_deleted, marked_bytes: report.bytes_waiting })
+    }
+
+    fn prune(
+        &self,
+        repository: &Repository,
+        options: &PruneOptions,
+        progress: &dyn ProgressSink,
+        cancel: &Cancel,
+    ) -> Result<repository::PruneReport, PortError> {
         let file = self.marks.join(format!("{}.json", repository.id()));
+        // A lost or spoiled mark only begins the grace period anew.
         let mark: PruneMark = std::fs::read(&file)
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default();
-        let report = repository.prune(&mark, &PruneOptions::default(), progress, cancel)?;
+        let report = repository.prune(&mark, options, progress, cancel)?;
+        if options.dry_run {
+            return Ok(report);
+        }
         std::fs::create_dir_all(&self.marks).map_err(|e| fault::path("create", &self.marks, e))?;
         let bytes = serde_json::to_vec(&report.mark).map_err(|e| {
             PortError::terminal("Internal", "the mark does not serialise").with_source(e)
         })?;
-        std::fs::write(&file, bytes).map_err(|e| fault::path("write", &file, e))?;
-        Ok(Reclaimed { freed_bytes: report.bytes_deleted, marked_bytes: report.bytes_waiting })
+        let beside = file.with_extension("tmp");
+        std::fs::write(&beside, bytes).map_err(|e| fault::path("write", &beside, e))?;
+        std::fs::rename(&beside, &file).map_err(|e| fault::path("replace", &file, e))?;
+        Ok(report)
     }
 }
 

@@ -7,6 +7,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use model::desired::{RepositorySpec, StorageSpec};
 use model::error::PortError;
@@ -26,6 +27,10 @@ struct Opened {
     repository: Arc<Repository>,
 }
 
+/// How long a step waits for the locks of others before it fails as one that waits: writers that
+/// follow each other let it pass within that time.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+
 /// Open repositories by name. Deriving a key costs a quarter of a second, so it is done once.
 pub struct Openings {
     secrets: Arc<dyn Secrets>,
@@ -43,9 +48,27 @@ impl Openings {
         Self { secrets, clock, run, open: Mutex::default() }
     }
 
-    fn options(&self) -> Options {
+    fn options(&self, spec: &RepositorySpec) -> Options {
         let clock = self.clock.clone();
-        Options::new(Owner::current(self.run.clone()), Arc::new(move || clock.now()))
+        let owner = Owner::current(self.run.clone());
+        let mut options = Options::new(owner, Arc::new(move || clock.now()));
+        options.lock_wait = LOCK_WAIT;
+        options.append_only = spec.append_only;
+        options
+    }
+
+    /// Opens a repository with options of its own; it is not kept open.
+    pub fn open_with(
+        &self,
+        spec: &RepositorySpec,
+        change: &dyn Fn(&mut Options),
+    ) -> Result<Arc<Repository>, PortError> {
+        mounted(spec)?;
+        let mut options = self.options(spec);
+        change(&mut options);
+        let storage = storage(&spec.storage);
+        let password = self.password(spec)?;
+        Repository::open(storage, password.expose(), options).map(Arc::new)
     }
 
     fn password(&self, spec: &RepositorySpec) -> Result<SecretValue, PortError> {
@@ -73,7 +96,8 @@ impl Openings {
         {
             return Ok(known.repository.clone());
         }
-        let repository = Arc::new(Repository::open(storage, password.expose(), self.options())?);
+        let repository =
+            Arc::new(Repository::open(storage, password.expose(), self.options(spec))?);
         let opened = Opened {
             storage: spec.storage.clone(),
             password,
@@ -98,7 +122,7 @@ impl Openings {
         }
         let password = self.password(spec)?;
         let storage = storage(&spec.storage);
-        Ok(Arc::new(Repository::init(storage, password.expose(), self.options())?))
+        Ok(Arc::new(Repository::init(storage, password.expose(), self.options(spec))?))
     }
 
     /// Opens a repository, or says why not in terms of an observation.

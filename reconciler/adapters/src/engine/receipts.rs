@@ -22,6 +22,8 @@ const TAG: &str = "mainstay";
 const CONTROL_TAG: &str = "mainstay-control";
 /// Names the resource.
 pub const RESOURCE_TAG: &str = "mainstay:resource=";
+/// What a snapshot of another program gets, besides the resource's tag, when it is adopted.
+pub const ADOPTED_TAGS: [&str; 2] = [TAG, "mainstay:adopted"];
 const BACKUP_TAG: &str = "mainstay:backup=";
 const SLOT_TAG: &str = "mainstay:slot=";
 const TRIGGER_TAG: &str = "mainstay:trigger=";

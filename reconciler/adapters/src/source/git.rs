@@ -415,11 +415,11 @@ impl Inner {
             (_, ErrorCode::Auth) => PortError::terminal("AuthenticationFailed", message)
                 .with_hint("check the token or key and what it may read"),
             (ErrorClass::Callback, _) => PortError::terminal("AuthenticationFailed", message),
-            (_, ErrorCode::Certificate) => PortError::terminal("HostNotTrusted", message)
-                .with_hint(
-                    "add the server's key of that type to known_hosts, or the certificate's \
-                     authority to the system's, once you are sure that it is the right server",
-                ),
+            (_, ErrorCode::Certificate) => untrusted_host(message),
+            // OpenSSL's verdict reaches us with a class and a text only.
+            (ErrorClass::Ssl, _) if error.message().contains("certificate") => {
+                untrusted_host(message)
+            }
             (_, ErrorCode::User) => too_slow(),
             (_, ErrorCode::Owner) => PortError::terminal("OwnerDiffers", message).with_hint(
                 "git config --global --add safe.directory PATH, as the user that runs this",
@@ -441,6 +441,14 @@ impl Inner {
             _ => message.to_owned(),
         }
     }
+}
+
+fn untrusted_host(message: String) -> PortError {
+    PortError::terminal("HostNotTrusted", message).with_hint(
+        "once you are sure that it is the right server: for ssh add its key of that type to \
+         known_hosts, for https add its authority to the system's or name a PEM file of \
+         authorities in SSL_CERT_FILE",
+    )
 }
 
 /// Says whether the host answered that the credentials do not suffice.

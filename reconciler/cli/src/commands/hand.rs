@@ -13,7 +13,6 @@ use model::Timestamp;
 use model::agent::SecretRef;
 use model::cancel::Cancel;
 use model::desired::{FailureDomain, RepositorySpec, StorageSpec};
-use model::error::PortError;
 use model::id::Address;
 use model::observed::SnapshotInfo;
 use model::ports::mover::{Entry, EntryKind};
@@ -38,14 +37,32 @@ pub struct Opened {
     pub repositories: BTreeMap<String, Arc<Repository>>,
 }
 
+/// What a command is about: an engine, and repositories by name.
+pub struct Specs {
+    /// The engine.
+    pub engine: adapters::engine::Repositories,
+    /// The repositories' descriptions.
+    pub specs: BTreeMap<String, RepositorySpec>,
+}
+
 /// Opens the repositories that a command is about: the one with a password file, the one that is
 /// named, or all of the configuration.
 pub async fn open(global: &Global, direct: &Direct) -> Result<Opened, CliError> {
+    let Specs { engine, specs } = specs(global, direct).await?;
+    let mut repositories = BTreeMap::new();
+    for (name, spec) in specs {
+        repositories.insert(name, engine.open(&spec)?);
+    }
+    Ok(Opened { repositories })
+}
+
+/// Describes the repositories that a command is about, without opening them.
+pub async fn specs(global: &Global, direct: &Direct) -> Result<Specs, CliError> {
     if let (Some(path), Some(file)) = (&direct.repository, &direct.password_file) {
-        return open_direct(path, file);
+        return direct_specs(global, path, file);
     }
     if direct.password_file.is_some() {
-        return Err(CliError::usage("--password-file needs --repository PATH"));
+        return Err(CliError::usage("--password-file needs --repository PLACE"));
     }
     let chain = Arc::new(wire::secrets(global)?);
     let source = wire::source(global, &wire::state_folder(global)?, chain.clone())?;
@@ -57,33 +74,35 @@ pub async fn open(global: &Global, direct: &Direct) -> Result<Opened, CliError> 
             diagnostics: Some((loaded.diagnostics, Box::new(tree))),
             ..CliError::new("the configuration is not valid")
         }
-        .hint("a repository can be opened without it: --repository PATH --password-file FILE"));
+        .hint("a repository can be opened without it: --repository PLACE --password-file FILE"));
     };
-    let engine = engine(chain)?;
-    let mut repositories = BTreeMap::new();
-    for (name, spec) in &desired.repositories {
-        if direct.repository.as_ref().is_none_or(|wanted| wanted == name.as_str()) {
-            repositories.insert(name.to_string(), engine.open(spec)?);
-        }
-    }
+    let wanted = |name: &str| direct.repository.as_ref().is_none_or(|wanted| wanted == name);
+    let specs: BTreeMap<String, RepositorySpec> = desired
+        .repositories
+        .iter()
+        .filter(|(name, _)| wanted(name.as_str()))
+        .map(|(name, spec)| (name.to_string(), spec.clone()))
+        .collect();
     match &direct.repository {
-        Some(name) if repositories.is_empty() => {
+        Some(name) if specs.is_empty() => {
             Err(CliError::new(format!("the configuration has no repository `{name}`"))
-                .hint("for a folder give --password-file as well"))
+                .hint("for a place without configuration give --password-file as well"))
         }
-        _ => Ok(Opened { repositories }),
+        _ => Ok(Specs { engine: engine(global, chain)?, specs }),
     }
 }
 
-fn engine(chain: Arc<Chain>) -> Result<adapters::engine::Repositories, CliError> {
+fn engine(global: &Global, chain: Arc<Chain>) -> Result<adapters::engine::Repositories, CliError> {
+    // The daemon's own folder, so that both go by the same marks.
+    let state = wire::state_folder(global)?;
     Ok(adapters::engine::Repositories::new(adapters::engine::Parts {
         secrets: chain,
         clock: Arc::new(System),
-        marks: std::env::temp_dir().join("mainstay-marks"),
+        marks: state.join("marks"),
     }))
 }
 
-fn open_direct(path: &str, file: &Path) -> Result<Opened, CliError> {
+fn direct_specs(global: &Global, path: &str, file: &Path) -> Result<Specs, CliError> {
     let lift = |e: std::io::Error| CliError::new(format!("{}: {e}", file.display()));
     // The chain takes files from a folder by name: the file's own folder and name serve.
     let file = file.canonicalize().map_err(lift)?;
@@ -103,9 +122,8 @@ fn open_direct(path: &str, file: &Path) -> Result<Opened, CliError> {
         medium: None,
         append_only: false,
     };
-    let engine = engine(Arc::new(Chain::new().with_folder(folder)))?;
-    let repositories = BTreeMap::from([(path.to_owned(), engine.open(&spec)?)]);
-    Ok(Opened { repositories })
+    let engine = engine(global, Arc::new(Chain::new().with_folder(folder)))?;
+    Ok(Specs { engine, specs: BTreeMap::from([(path.to_owned(), spec)]) })
 }
 
 /// A point and where it lies.
@@ -301,14 +319,19 @@ pub async fn diff(global: &Global, args: &DiffArgs, ui: &Ui) -> Result<Exit, Cli
 }
 
 pub async fn dump(global: &Global, args: &DumpArgs, ui: &Ui) -> Result<Exit, CliError> {
-    drop(ui.clone());
     let found = open(global, &args.direct).await?.find(&args.what, None)?;
     let path =
         if args.path.starts_with('/') { args.path.clone() } else { format!("/{}", args.path) };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let dumped: Result<u64, PortError> =
-        found.repository.dump(&found.id, path.as_bytes(), &mut out, &Cancel::default());
-    dumped?;
+    let cancel = Cancel::default();
+    let (repository, id, path) = (&found.repository, &found.id, path.as_bytes());
+    let left_out = match repository.dump(id, path, &mut out, &cancel) {
+        Err(e) if e.reason == "NotAFile" => repository.dump_tar(id, path, &mut out, &cancel)?,
+        other => other.map(|_| Vec::new())?,
+    };
     out.flush()?;
-    Ok(Exit::Success)
+    for problem in &left_out {
+        ui.warn(format!("{}: {}", shown(&problem.path), problem.message));
+    }
+    Ok(if left_out.is_empty() { Exit::Success } else { Exit::Error })
 }

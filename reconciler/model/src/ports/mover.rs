@@ -156,6 +156,11 @@ pub enum Chunking {
     },
     /// Into pieces of one size that grows with the source, see [`fixed_chunk_size`].
     FixedBySize,
+    /// By content exactly as restic does, for repositories that it goes on writing to.
+    Restic {
+        /// The repository's polynomial.
+        polynomial: u64,
+    },
 }
 
 /// The largest blob in bytes that is made.

@@ -12,13 +12,15 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use model::cancel::Cancel;
 use model::error::PortError;
-use model::ports::mover::{Chunking, Problem, SourceMover, StreamSource, WalkRequest};
-use model::ports::storage::FileKind;
+use model::ports::mover::{
+    Chunking, Problem, SourceMover, StreamSource, WalkRequest, fixed_chunk_size,
+};
 use model::progress::ProgressSink;
 use serde_json::{Map, Value, json};
 
 use crate::format::snapshot::{RECEIPT_FIELD, Snapshot};
 use crate::id::Id;
+use crate::objects::{ObjectTree, Objects};
 use crate::progress::Meter;
 use crate::repo::Repository;
 use crate::session::{Session, Written};
@@ -147,6 +149,18 @@ pub struct BackupReport {
 #[derive(Default)]
 struct Tally(Mutex<BackupSummary>);
 
+/// Returns how a source of a size is cut, given the size in bytes of the pieces it had in the
+/// parent snapshot, 0 for none: that size stays, or all of it would be stored again, unless it is
+/// more than fourfold off what is right for the source.
+fn keep_pieces(chunking: Chunking, before: u32, size: u64) -> Chunking {
+    if chunking != Chunking::FixedBySize {
+        return chunking;
+    }
+    let now = fixed_chunk_size(size);
+    let fits = before.is_power_of_two() && (now / 4..=now * 4).contains(&before);
+    Chunking::Fixed { size_bytes: if fits { before } else { now } }
+}
+
 impl Tally {
     fn with(&self, change: impl FnOnce(&mut BackupSummary)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
@@ -210,8 +224,26 @@ impl Repository {
             finishing,
             progress,
             cancel,
-            |session, meter, tally| streams::run(session, streams, options, meter, tally),
+            |session, meter, tally| {
+                let parent = self.parent(options)?;
+                streams::run(session, streams, options, parent, meter, tally)
+            },
         )
+    }
+
+    /// Backs up objects that an adapter hands over, as a tree of files. What is unchanged since the
+    /// parent snapshot is not asked for.
+    pub fn backup_objects(
+        &self,
+        objects: &dyn Objects,
+        options: &BackupOptions,
+        finishing: impl FnOnce(&BackupSummary) -> Result<Finishing, PortError>,
+        progress: &dyn ProgressSink,
+        cancel: &Cancel,
+    ) -> Result<BackupReport, PortError> {
+        let source = ObjectTree::new(objects);
+        let request = WalkRequest { roots: vec![b"/".to_vec()], ..WalkRequest::default() };
+        self.backup_tree(&source, &request, options, finishing, progress, cancel)
     }
 
     fn parent(&self, options: &BackupOptions) -> Result<Option<Id>, PortError> {
@@ -235,7 +267,7 @@ impl Repository {
         self.writable()?;
         let meter = Meter::new(progress);
         let started = self.now();
-        let lock = self.lock(false)?;
+        let lock = self.lock(false, cancel)?;
         meter.phase("index");
         let index = self.index(cancel)?;
         meter.phase("backup");
@@ -255,24 +287,10 @@ impl Repository {
             .store(summary.written.bytes_stored, std::sync::atomic::Ordering::Relaxed);
         meter.report();
         let finishing = finishing(&summary)?;
-        if let Some(lock) = &lock {
-            lock.check(cancel)?;
-        }
         let mut raw = self.snapshot_fields(paths, options, started, &summary, finishing);
         extra(&mut raw);
-        let snapshot = self.save_snapshot(raw)?;
+        let snapshot = self.publish(raw, lock.as_ref(), cancel)?;
         Ok(BackupReport { snapshot, summary })
-    }
-
-    /// Writes a snapshot file.
-    pub(crate) fn save_snapshot(&self, raw: Map<String, Value>) -> Result<Snapshot, PortError> {
-        let json = serde_json::to_vec(&raw).map_err(|e| {
-            PortError::terminal("Internal", "snapshot does not serialise").with_source(e)
-        })?;
-        // Parsed first: what could not be read again must not be written.
-        Snapshot::from_map(Id::default(), raw.clone())?;
-        let id = self.store.save(FileKind::Snapshot, &json)?;
-        Snapshot::from_map(id, raw)
     }
 
     fn snapshot_fields(

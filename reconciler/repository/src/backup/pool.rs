@@ -56,7 +56,7 @@ impl<'s, 'a, J: Send> Pool<'s, 'a, J> {
                 .map(|_| {
                     let pieces = piece_sender.clone();
                     scope.spawn(move || {
-                        if let Err(e) = pool.serve(pieces, work) {
+                        if let Err(e) = crate::caught(|| pool.serve(pieces, work)) {
                             session.fail(e);
                             // The feeder must not wait for a thread that is gone.
                             for _ in pool.jobs.iter() {}
@@ -76,7 +76,8 @@ impl<'s, 'a, J: Send> Pool<'s, 'a, J> {
                 fed
             })();
             for handle in handles {
-                crate::join(handle);
+                // Its panic, if any, is the session's failure already.
+                drop(handle.join());
             }
             feeding
         });

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 
 use model::error::PortError;
-use model::ports::mover::{Entry, EntryKind, FileTime, Owner};
+use model::ports::mover::{Chunking, Entry, EntryKind, FileTime, Owner};
 use mover::chunk::{Chunker, CutError};
 
 use super::pool::Pool;
-use super::{BackupOptions, Stream, StreamDigest, Tally};
+use super::{BackupOptions, Stream, StreamDigest, Tally, keep_pieces};
 use crate::format::node::{Node, TreeWriter, name_problem};
 use crate::format::pack::BlobKind;
 use crate::id::Id;
 use crate::progress::Meter;
+use crate::read::find_node;
 use crate::session::Session;
+use crate::treecache::TreeCache;
 
 /// Directory levels in a stream's name.
 const DEPTH_MAX: usize = 64;
@@ -29,6 +31,7 @@ pub(super) fn run(
     session: &Session<'_>,
     streams: Vec<Stream>,
     options: &BackupOptions,
+    parent: Option<Id>,
     meter: &Meter<'_>,
     tally: &Tally,
 ) -> Result<Id, PortError> {
@@ -51,8 +54,14 @@ pub(super) fn run(
                 let mut hasher = blake3::Hasher::new();
                 let mut content = Vec::new();
                 let source = &mut stream.source;
+                let before = match parent {
+                    Some(tree) if options.chunking == Chunking::FixedBySize => {
+                        pieces_before(session, &tree, &stream.name)
+                    }
+                    _ => 0,
+                };
                 let cut = chunker.run(
-                    options.chunking,
+                    keep_pieces(options.chunking, before, stream.size_hint),
                     stream.size_hint,
                     &mut |buffer| source.read(buffer),
                     &mut |piece| {
@@ -90,6 +99,19 @@ pub(super) fn run(
         summary.streams = digests;
     });
     Ok(tree)
+}
+
+/// Returns the size in bytes of the pieces that a stream was cut into in the parent snapshot; 0
+/// when that cannot be told.
+fn pieces_before(session: &Session<'_>, tree: &Id, name: &str) -> u32 {
+    // A parent that cannot be read costs space, not the backup.
+    let length = || {
+        let trees = TreeCache::new(session.store, session.index).ok()?;
+        let node = find_node(&trees, tree, name.as_bytes()).ok()??;
+        let first = node.content.first().filter(|_| node.content.len() > 1)?;
+        Some(session.index.get(BlobKind::Data, first)?.1.plain_length())
+    };
+    length().unwrap_or(0)
 }
 
 fn failed(name: &str, e: CutError) -> PortError {

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use model::error::PortError;
 use model::ports::mover::{
     BlobHash, Chunking, Entry, EntryKind, Problem, ProblemKind, ReadOutcome, ReadRequest, ReadSink,
-    SourceMover, WalkEvent, WalkRequest, fixed_chunk_size,
+    SourceMover, WalkEvent, WalkRequest,
 };
 
 use super::pool::{Feeder, Pool, Worker};
-use super::{BackupOptions, Tally};
+use super::{BackupOptions, Tally, keep_pieces};
 use crate::format::node::{Node, TreeWriter};
 use crate::format::pack::BlobKind;
 use crate::id::Id;
@@ -240,24 +240,14 @@ impl Builder<'_, '_, '_, '_> {
     }
 
     /// The piece size of a file that grows stays the one that the parent snapshot was made with,
-    /// which its blobs tell: another one would store all of it again. A size more than fourfold off
-    /// what is right for the source is given up.
+    /// which its blobs tell.
     fn chunking(&self, before: Option<&Node>, size: u64) -> Chunking {
-        let chunking = self.context.options.chunking;
-        if chunking != Chunking::FixedBySize {
-            return chunking;
-        }
-        let now = fixed_chunk_size(size);
         let index = self.context.session.index;
         let first = before.filter(|b| b.content.len() > 1).and_then(|b| b.content.first());
-        let length =
-            first.and_then(|id| index.get(BlobKind::Data, id)).map(|(_, b)| b.plain_length());
-        match length {
-            Some(before) if before.is_power_of_two() && (now / 4..=now * 4).contains(&before) => {
-                Chunking::Fixed { size_bytes: before }
-            }
-            _ => Chunking::Fixed { size_bytes: now },
-        }
+        let length = first
+            .and_then(|id| index.get(BlobKind::Data, id))
+            .map_or(0, |(_, blob)| blob.plain_length());
+        keep_pieces(self.context.options.chunking, length, size)
     }
 
     /// restic's rule, and all blobs still there.

@@ -184,7 +184,7 @@ impl TreeWriter {
     }
 
     /// Returns a tree with the nodes as they are, whatever their names and order.
-    #[doc(hidden)]
+    #[cfg(feature = "testing")]
     pub fn unchecked(nodes: &[Node]) -> Vec<u8> {
         let mut writer = Self::default();
         for (number, node) in nodes.iter().enumerate() {

@@ -105,7 +105,7 @@ pub fn parse_header(
     }))
 }
 
-fn parse_entries(mut plain: &[u8]) -> Option<Vec<PackedBlob>> {
+pub(crate) fn parse_entries(mut plain: &[u8]) -> Option<Vec<PackedBlob>> {
     let mut blobs = Vec::with_capacity(plain.len() / PLAIN_ENTRY_BYTES);
     let mut offset = 0u32;
     while let Some((&tag, rest)) = plain.split_first() {

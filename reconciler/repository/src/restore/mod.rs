@@ -94,7 +94,7 @@ impl Repository {
         cancel: &Cancel,
     ) -> Result<RestoreSummary, PortError> {
         let meter = Meter::new(progress);
-        let _lock = self.lock(false)?;
+        let _lock = self.lock(false, cancel)?;
         let snapshot = self.snapshot(snapshot)?;
         meter.phase("index");
         let index = self.index(cancel)?;

@@ -1,6 +1,8 @@
 //! What the suites share: restic as judge, repositories on temporary folders, trees to back up.
 #![allow(dead_code)] // Each suite uses a part.
 
+pub mod actor;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,7 @@
-//! Repair: the index made anew from the packs themselves.
+//! Repair: the index made anew from the packs themselves; packs and snapshots in the modules below.
+
+pub mod packs;
+pub mod snapshots;
 
 use std::collections::HashSet;
 
@@ -36,9 +39,9 @@ impl Repository {
         progress: &dyn ProgressSink,
         cancel: &Cancel,
     ) -> Result<RebuildReport, PortError> {
-        self.writable()?;
+        self.erasable()?;
         let meter = Meter::new(progress);
-        let lock = self.lock(true)?;
+        let lock = self.lock(true, cancel)?;
         let old_files: Vec<Id> =
             self.store.list(FileKind::Index)?.into_iter().map(|(id, _)| id).collect();
         let mut known = std::collections::HashMap::new();
@@ -80,14 +83,7 @@ impl Repository {
         report.packs_gone.sort();
         report.packs = packs.len() as u64;
         meter.phase("index");
-        let new: HashSet<Id> = index::save(&self.store, &packs)?.into_iter().collect();
-        for file in old_files.iter().filter(|f| !new.contains(f)) {
-            if let Some(lock) = &lock {
-                lock.check(cancel)?;
-            }
-            self.store.delete(FileKind::Index, file)?;
-        }
-        self.forget_index();
+        self.replace_index(&old_files, &[], packs, lock.as_ref(), cancel)?;
         Ok(report)
     }
 }

@@ -1,0 +1,8 @@
+//! A snapshot's JSON.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let _ = repository::Snapshot::parse(repository::Id::default(), data);
+});
