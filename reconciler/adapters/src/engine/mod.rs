@@ -6,6 +6,8 @@ mod place;
 mod receipts;
 mod restore;
 mod sinks;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
