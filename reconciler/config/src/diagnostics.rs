@@ -427,6 +427,21 @@ catalogue! {
     => "this recovery repeats for ever, and puts aside whatever is newer than its point each time",
        "add `acknowledgesNewerData: true` if that is meant, or remove `repeat`";
 
+    #["Two Recoveries with one token."]
+    "recovery-token-shared" Error recovery_token_shared(token: &str, other: &str)
+    => format!("the token `{token}` is also that of Recovery `{other}`"),
+       "give it one of its own: a token is served once, so one of the two would never be";
+
+    #["An Erasure that does not say all that it must."]
+    "erasure-invalid" Error erasure_invalid(why: &str)
+    => why,
+       "name the snapshots, two people who agreed and a cooling-off of at least `24h`";
+
+    #["An Erasure of a resource that a Backup still protects."]
+    "erasure-protected" Warning erasure_protected(resource: &str, backup: &str)
+    => format!("Backup `{backup}` still makes snapshots of `{resource}`"),
+       "take the resource out of its Backups first, or the next one brings the data back";
+
     #["Paths of a Recovery that cannot be brought back."]
     "recovery-paths" Error recovery_paths(why: &str)
     => why,

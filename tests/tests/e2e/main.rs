@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, helpers included")]
 
+mod ask;
 mod crash;
 mod daemon;
 mod documents;

@@ -6,6 +6,8 @@ mod place;
 mod receipts;
 mod restore;
 mod sinks;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,9 +33,9 @@ use repository::{
 };
 
 pub use open::{Openings, parse_id};
-pub use receipts::{ADOPTED_TAGS, RESOURCE_TAG, info_of};
+pub use receipts::{ADOPTED_TAGS, RESOURCE_TAG, info_of, is_control};
 
-use crate::fault;
+use crate::{durable, fault};
 
 /// What an engine is made of.
 pub struct Parts {
@@ -262,12 +264,7 @@ impl Inner {
             return Ok(report);
         }
         std::fs::create_dir_all(&self.marks).map_err(|e| fault::path("create", &self.marks, e))?;
-        let bytes = serde_json::to_vec(&report.mark).map_err(|e| {
-            PortError::terminal("Internal", "the mark does not serialise").with_source(e)
-        })?;
-        let beside = file.with_extension("tmp");
-        std::fs::write(&beside, bytes).map_err(|e| fault::path("write", &beside, e))?;
-        std::fs::rename(&beside, &file).map_err(|e| fault::path("replace", &file, e))?;
+        durable::write_json(&file, "the mark of a prune", &report.mark)?;
         Ok(report)
     }
 }

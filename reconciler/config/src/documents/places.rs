@@ -47,6 +47,12 @@ pub struct RepositorySpec {
     /// Never delete anything there.
     #[serde(default)]
     pub append_only: bool,
+    /// The storage itself refuses to delete, whoever asks, such as under an object lock.
+    #[serde(default)]
+    pub immutable: bool,
+    /// It is not reachable between backups, such as a disk in a drawer.
+    #[serde(default)]
+    pub offline: bool,
 }
 
 /// A group of resources.
@@ -126,6 +132,9 @@ pub struct CopiesSpec {
     /// In so many different formats.
     #[schemars(range(min = 1, max = 100))]
     pub formats: Option<u32>,
+    /// So many that are immutable or offline.
+    #[schemars(range(min = 0, max = 100))]
+    pub immutable: Option<u32>,
 }
 
 impl<'de> Deserialize<'de> for CopiesRef {

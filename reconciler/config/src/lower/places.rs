@@ -43,6 +43,8 @@ impl Lowering<'_> {
             failure_domain: failure_domain(&spec.failure_domain),
             medium: spec.medium.clone(),
             append_only: spec.append_only,
+            immutable: spec.immutable,
+            offline: spec.offline,
         };
         self.lowered.desired.repositories.insert(name, repository);
     }
