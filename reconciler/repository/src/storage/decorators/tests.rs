@@ -187,7 +187,7 @@ fn every_fault_that_passes_is_outlived() {
         assert_eq!((listed.len(), listed.into_iter().collect()), (20, names.clone()));
         armed().delete(FileKind::Pack, first).unwrap();
         assert_eq!(armed().stat(FileKind::Pack, first).unwrap_err().reason, NOT_FOUND);
-        assert!(time.waited_ms().len() > 40, "each was tried again");
+        assert!(time.waited_ms().len() > 25, "each was tried again");
     }
 }
 
