@@ -10,6 +10,7 @@ use crate::agent::{Agent, SecretRef};
 use crate::diagnostic::Origin;
 use crate::digest::Digest;
 use crate::id::{Address, CommitId, Name, RepositoryId, SnapshotId, TargetRef};
+use crate::remote::Remote;
 
 /// One desired state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +166,18 @@ pub enum StorageSpec {
         /// lost, not empty.
         mount_point: bool,
     },
+    /// A storage service.
+    Remote(Box<Remote>),
+}
+
+impl StorageSpec {
+    /// Returns where this is, for people and without secrets.
+    pub fn location(&self) -> String {
+        match self {
+            Self::Local { path, .. } => path.clone(),
+            Self::Remote(remote) => remote.location(),
+        }
+    }
 }
 
 /// One protected thing.

@@ -20,6 +20,7 @@ pub mod plan;
 pub mod ports;
 pub mod progress;
 pub mod receipt;
+pub mod remote;
 
 pub use jiff::Timestamp;
 

@@ -4,11 +4,13 @@
 //! before what, `condition` how a resource compares with where it should be, `planner` what is done
 //! about all of it, `gates` what each step waits for, `precondition` what is looked at again at the
 //! write, `check` which promise a plan would break; `status`, `objectives`, `explain` and `render`
-//! tell people, `simulate` what a retention policy promises, `whatif` what a loss would leave.
+//! tell people, `simulate` what a retention policy promises, `whatif` what a loss would leave,
+//! `runbook` how people bring everything back without this program.
 //!
 //! Must not contain: async, I/O, clocks, iteration in hash order.
 
 mod alarms;
+pub mod anomaly;
 pub mod check;
 mod condition;
 pub mod explain;
@@ -21,6 +23,7 @@ mod planner;
 mod precondition;
 pub mod render;
 pub mod retention;
+pub mod runbook;
 pub mod simulate;
 pub mod slots;
 pub mod status;

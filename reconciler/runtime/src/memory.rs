@@ -70,6 +70,8 @@ pub mod meta {
     pub const WRITER_ID: &str = "writer-id";
     /// The epoch that holds.
     pub const EPOCH: &str = "epoch";
+    /// The epoch that was found to be above all that repositories held when its writer began.
+    pub const EPOCH_SETTLED: &str = "epoch-settled";
     /// The newest instant ever seen.
     pub const NEWEST_INSTANT: &str = "newest-instant";
 }

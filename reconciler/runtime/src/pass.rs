@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use model::cancel::Cancel;
 use model::desired::{Desired, Erasure};
-use model::diagnostic::{Diagnostic, Severity};
+use model::diagnostic::Diagnostic;
 use model::error::PortError;
 use model::id::{Address, CommitId};
-use model::observed::{Ancestry, Observed, RepositoryObservation};
+use model::observed::{Ancestry, Observed, RepositoryObservation, SnapshotInfo};
 use model::plan::Plan;
 use model::ports::source::ConfigTree;
 use model::ports::state::Lease;
 
+use crate::configuration::Configuration;
 use crate::event::{Observer, RunEvent};
 use crate::memory::{self, Applied, kind, meta};
 use crate::world::World;
@@ -69,7 +70,7 @@ pub enum PassError {
 
 /// A configuration that was loaded.
 struct Loaded {
-    desired: Desired,
+    desired: Arc<Desired>,
     diagnostics: Vec<Diagnostic>,
     reference: String,
     notes: Vec<String>,
@@ -95,7 +96,7 @@ pub async fn prepare(
         Some(last) if last == &loaded.desired.commit => Ancestry::Same,
         Some(last) => world.source.ancestry(last, &loaded.desired.commit).await,
     };
-    let desired = Arc::new(loaded.desired);
+    let desired = loaded.desired;
     observer.event(RunEvent::Observing {
         resources: desired.resources.len(),
         repositories: desired.repositories.len(),
@@ -180,17 +181,15 @@ fn load_tree(
     tree: ConfigTree,
 ) -> Result<Loaded, (Vec<Diagnostic>, Box<ConfigTree>)> {
     (world.on_config)(&tree);
-    let loaded = config::load(&tree.files, &world.builtin, tree.commit.clone());
-    let failed = loaded.diagnostics.iter().any(|d| d.severity == Severity::Error);
-    match loaded.desired {
-        Some(desired) if !failed => Ok(Loaded {
-            desired,
-            diagnostics: loaded.diagnostics,
-            reference: tree.reference,
-            notes: Vec::new(),
-        }),
-        _ => Err((loaded.diagnostics, Box::new(tree))),
+    if let Some((desired, diagnostics)) = world.remembered.find(&tree) {
+        return Ok(Loaded { desired, diagnostics, reference: tree.reference, notes: Vec::new() });
     }
+    let files = tree.clone();
+    let Configuration { desired, diagnostics, reference } =
+        crate::configuration::load(tree, &world.builtin)?;
+    let desired = Arc::new(desired);
+    world.remembered.keep(files, &desired, &diagnostics);
+    Ok(Loaded { desired, diagnostics, reference, notes: Vec::new() })
 }
 
 /// Compares our memory with what the repositories say of themselves. A writer keeps what it found
@@ -205,15 +204,24 @@ async fn judge_memory(
     let had_state = metas.contains_key(meta::KNOWN);
     let mut changes = Vec::new();
     if !had_state {
-        let lost = has_receipts(desired, observed);
-        observed.memory.known = !lost;
+        let lost = has_foreign_receipts(desired, observed);
+        // Where a repository could not be read, or none is asked for, nothing can be said yet: a
+        // lost state would pass for a fresh one.
+        let blind = !lost && !sees_every_repository(desired, observed);
+        observed.memory.known = !lost && !blind;
         if lost {
             changes.push(memory::set(kind::META, meta::LOST, &true)?);
         }
-        changes.push(memory::set(kind::META, meta::KNOWN, &true)?);
+        if !blind {
+            changes.push(memory::set(kind::META, meta::KNOWN, &true)?);
+        }
     }
-    let highest = highest_epoch(observed, &observed.memory.writer);
+    // Once this start's epoch is above all that was there, what carries it is its own work; before
+    // that, an equal one is of a start that this state has forgotten.
+    let settled: Option<u64> = metas.get(meta::EPOCH_SETTLED).and_then(memory::decode);
     let memory = &observed.memory;
+    let own = settled.filter(|epoch| *epoch == memory.epoch);
+    let highest = highest_epoch(observed, &memory.writer, own);
     if memory.known && writer && memory.epoch_before < highest {
         changes.push(memory::set(kind::META, meta::EPOCH_SUSPECT, &memory.epoch_before)?);
     }
@@ -224,6 +232,10 @@ async fn judge_memory(
         let raised = world.state.raise_epoch(highest + 1).await?;
         observed.memory.epoch = raised;
         changes.push(memory::set(kind::META, meta::EPOCH, &raised)?);
+    }
+    let epoch = observed.memory.epoch;
+    if settled != Some(epoch) {
+        changes.push(memory::set(kind::META, meta::EPOCH_SETTLED, &epoch)?);
     }
     for (name, seen) in &observed.repositories {
         if let RepositoryObservation::Known { id, .. } = seen
@@ -245,24 +257,42 @@ async fn judge_memory(
     world.state.write(&changes).await
 }
 
-fn has_receipts(desired: &Desired, observed: &Observed) -> bool {
+/// Whether a repository holds a point of a desired resource that this state did not write.
+fn has_foreign_receipts(desired: &Desired, observed: &Observed) -> bool {
+    let writer = &observed.memory.writer;
+    let foreign = |snapshot: &SnapshotInfo| {
+        let ours = snapshot.receipt.as_ref().is_some_and(|r| r.writer == *writer);
+        let desired = snapshot.address.as_ref().is_some_and(|a| desired.resources.contains_key(a));
+        desired && (!ours || writer.is_empty())
+    };
     observed.repositories.values().any(|seen| match seen {
-        RepositoryObservation::Known { snapshots, .. } => snapshots
-            .iter()
-            .any(|s| s.address.as_ref().is_some_and(|a| desired.resources.contains_key(a))),
+        RepositoryObservation::Known { snapshots, .. } => snapshots.iter().any(foreign),
         _ => false,
     })
 }
 
-/// Returns the highest epoch that receipts and control records of one writer carry.
-pub fn highest_epoch(observed: &Observed, writer: &str) -> u64 {
+/// Whether there are repositories and each of them could be looked at.
+fn sees_every_repository(desired: &Desired, observed: &Observed) -> bool {
+    let seen = |name| {
+        matches!(
+            observed.repositories.get(name),
+            Some(RepositoryObservation::Known { .. } | RepositoryObservation::Absent { .. })
+        )
+    };
+    !desired.repositories.is_empty() && desired.repositories.keys().all(seen)
+}
+
+/// Returns the highest epoch that receipts and control records of one writer carry, its own present
+/// one left out.
+fn highest_epoch(observed: &Observed, writer: &str, own: Option<u64>) -> u64 {
+    let foreign = |epoch: &u64| Some(*epoch) != own;
     let mut highest = 0;
     for seen in observed.repositories.values() {
         let RepositoryObservation::Known { snapshots, controls, .. } = seen else { continue };
         let receipts = snapshots.iter().filter_map(|s| s.receipt.as_ref());
         let receipts = receipts.filter(|r| r.writer == writer).map(|r| r.epoch);
         let controls = controls.iter().filter(|c| c.writer == writer).map(|c| c.epoch);
-        highest = receipts.chain(controls).fold(highest, u64::max);
+        highest = receipts.chain(controls).filter(foreign).fold(highest, u64::max);
     }
     highest
 }

@@ -6,6 +6,7 @@ mod backup;
 mod common;
 mod places;
 mod recovery;
+mod storage;
 mod template;
 
 use std::fmt;
@@ -18,13 +19,17 @@ pub use backup::{
 };
 pub use common::{FailureDomainSpec, KeepSpec, Metadata, SecretSpec, SelectSpec};
 pub use places::{
-    ApplicationSpec, ConnectionSpec, CopiesRef, CopiesSpec, HostSpec, LocalStorageSpec,
-    ObjectivesSpec, RepositorySpec, ResourceSpec, StorageSpec,
+    ApplicationSpec, ConnectionSpec, CopiesRef, CopiesSpec, HostSpec, ObjectivesSpec,
+    RepositorySpec, ResourceSpec,
 };
 pub use recovery::{
     BudgetSpec, CommitThenSpec, ErasureSpec, GuardrailSpec, HoldSpec, IntoSpec, PointRef,
     PointSpec, RecoveryPolicySpec, RecoverySpec, RepeatSpec, ResponseSpec, ResponsesSpec, ScopeRef,
     ScopeSpec,
+};
+pub use storage::{
+    AzureStorageSpec, BucketStyleSpec, LimitsSpec, LocalStorageSpec, LockModeSpec,
+    ObjectLockSpec, RestStorageSpec, S3StorageSpec, SftpStorageSpec, StorageSpec,
 };
 pub use template::{
     AgentTemplateSpec, ArgSpec, ChunkingSpec, CommandSpec, ConditionalArgs, ErrorClassSpec,

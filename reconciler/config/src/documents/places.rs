@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::common::{FailureDomainSpec, SecretSpec};
+use super::storage::StorageSpec;
 
 /// A machine.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -52,26 +53,6 @@ pub struct RepositorySpec {
     /// It is not reachable between backups, such as a disk in a drawer.
     #[serde(default)]
     pub offline: bool,
-}
-
-/// Where a repository lies.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct StorageSpec {
-    /// A folder on the machine that Mainstay runs on.
-    pub local: LocalStorageSpec,
-}
-
-/// A folder that holds a repository.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct LocalStorageSpec {
-    /// Its absolute path.
-    pub path: String,
-    /// The path must lie on a mounted file system other than the root's, so that an unmounted disk
-    /// is noticed instead of filled.
-    #[serde(default)]
-    pub mount_point: bool,
 }
 
 /// A group of resources.

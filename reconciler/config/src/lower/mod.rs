@@ -7,6 +7,7 @@ mod erasures;
 mod places;
 mod recoveries;
 mod selection;
+mod storage;
 pub mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
