@@ -457,7 +457,7 @@ pub struct Report {
     /// The resources that were asked for and what they need; `None`: all of them.
     #[serde(default)]
     pub scope: Option<BTreeSet<Address>>,
-    /// The condition of every resource that is not healthy.
+    /// The condition of every resource.
     pub conditions: BTreeMap<Address, Condition>,
     /// What was done about a condition that is not healthy.
     pub responses: BTreeMap<Address, Response>,

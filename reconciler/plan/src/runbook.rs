@@ -550,5 +550,6 @@ fn seconds(at: Timestamp) -> Timestamp {
 fn place(spec: &RepositorySpec) -> String {
     match &spec.storage {
         StorageSpec::Local { path, .. } => path.clone(),
+        StorageSpec::Remote(remote) => remote.location(),
     }
 }

@@ -209,12 +209,12 @@ impl<'v, 'a> Draft<'v, 'a> {
         let view = self.view;
         let mut report = std::mem::take(&mut self.report);
         report.scope = self.scope.cloned();
-        report.conditions = self
-            .conditions
-            .unwell()
-            .iter()
-            .filter(|(address, _)| self.in_scope(address))
-            .map(|(address, condition)| (address.clone(), condition.clone()))
+        report.conditions = view
+            .desired
+            .resources
+            .keys()
+            .filter(|address| self.in_scope(address))
+            .map(|address| (address.clone(), self.conditions.get(address).clone()))
             .collect();
         report.deferred.sort();
         report.deferred.dedup();

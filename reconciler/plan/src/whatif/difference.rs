@@ -1,10 +1,10 @@
 //! What differs between two plans: of a changed policy, or of a world that moved. Called by `whatif
 //! policy` and by scenarios.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::id::{Address, Name, SnapshotId};
-use model::plan::{Plan, Step};
+use model::plan::{Plan, RetentionVerdict, Step};
 use serde::{Deserialize, Serialize};
 
 use crate::render::{describe, title, wait};
@@ -151,30 +151,36 @@ fn missing(of: &[String], from: &[String]) -> Vec<String> {
     of.iter().filter(|line| !from.contains(line)).cloned().collect()
 }
 
+/// A plan names only the points that may go; what it names no more stays.
 fn retention(before: &Plan, after: &Plan) -> Vec<VerdictChange> {
-    let key = |v: &model::plan::RetentionVerdict| {
-        (v.resource.clone(), v.repository.clone(), v.snapshot.clone())
+    let ids = |plan: &Plan| -> BTreeSet<(Address, Name, SnapshotId)> {
+        plan.report.retention.iter().map(key).collect()
     };
-    let old: BTreeMap<_, _> = before.report.retention.iter().map(|v| (key(v), v.keep)).collect();
-    let differs = |v: &&model::plan::RetentionVerdict| match old.get(&key(v)) {
-        Some(keep) => *keep != v.keep,
-        // One that no policy judged stayed.
-        None => !v.keep,
-    };
-    after
-        .report
-        .retention
-        .iter()
-        .filter(differs)
-        .map(|v| VerdictChange {
-            resource: v.resource.clone(),
-            repository: v.repository.clone(),
-            snapshot: v.snapshot.clone(),
-            time: v.time,
-            keep: v.keep,
-            reasons: v.reasons.clone(),
-        })
-        .collect()
+    let (old, new) = (ids(before), ids(after));
+    let mut changes = Vec::new();
+    for verdict in after.report.retention.iter().filter(|v| !old.contains(&key(v))) {
+        changes.push(verdict_change(verdict, verdict.keep, verdict.reasons.clone()));
+    }
+    for verdict in before.report.retention.iter().filter(|v| !new.contains(&key(v))) {
+        let reason = "it may no longer go".to_owned();
+        changes.push(verdict_change(verdict, true, vec![reason]));
+    }
+    changes
+}
+
+fn key(verdict: &RetentionVerdict) -> (Address, Name, SnapshotId) {
+    (verdict.resource.clone(), verdict.repository.clone(), verdict.snapshot.clone())
+}
+
+fn verdict_change(verdict: &RetentionVerdict, keep: bool, reasons: Vec<String>) -> VerdictChange {
+    VerdictChange {
+        resource: verdict.resource.clone(),
+        repository: verdict.repository.clone(),
+        snapshot: verdict.snapshot.clone(),
+        time: verdict.time,
+        keep,
+        reasons,
+    }
 }
 
 fn conditions(before: &Plan, after: &Plan) -> Vec<String> {
