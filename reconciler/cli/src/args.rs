@@ -1,6 +1,7 @@
 //! The arguments of all commands. Help texts end with an example and, where codes matter, the
 //! codes.
 
+mod ask;
 mod repository;
 
 use std::path::PathBuf;
@@ -8,8 +9,12 @@ use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+pub use self::ask::{
+    BundleArgs, FromBundle, Paper, Question, RetentionArgs, RetentionCommand, RunbookArgs,
+    ScenarioArgs, ScenarioCommand, WhatIfArgs,
+};
+pub use self::repository::*;
 use crate::exit::Exit;
-pub use repository::*;
 
 /// Keep systems recoverable: backup and disaster recovery from policies in git.
 #[derive(Debug, Parser)]
@@ -131,6 +136,17 @@ pub enum Command {
     Accept(AcceptArgs),
     /// Work on a repository itself: check, prune, keys, copy and more
     Repository(RepositoryArgs),
+    /// Save what planning needs into one file, to plan and ask elsewhere
+    Bundle(BundleArgs),
+    /// Ask what a loss would leave, what the schedules bring, what changed documents would do
+    #[command(name = "whatif")]
+    WhatIf(WhatIfArgs),
+    /// Let a retention policy play out over years
+    Retention(RetentionArgs),
+    /// Write how everything is brought back without Mainstay, to be printed
+    Runbook(RunbookArgs),
+    /// Run scenario pages: tests of the planner that people can read
+    Scenario(ScenarioArgs),
     /// Print the JSON Schema of a kind
     Schema(SchemaArgs),
     /// List or show the built-in templates and policies
@@ -208,6 +224,9 @@ pub struct PlanArgs {
     /// As Markdown, for a pull request
     #[arg(long)]
     pub markdown: bool,
+    /// Make the plan of a bundle, for its instant: no network, no targets, no secrets
+    #[arg(long, value_name = "FILE")]
+    pub from_bundle: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]

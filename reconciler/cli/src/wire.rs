@@ -12,6 +12,7 @@ use adapters::source::{Access, Git, Location};
 use adapters::state::{CrashAfter, Folder};
 use adapters::transport::Local;
 use model::agent::SecretRef;
+use model::desired::Desired;
 use model::ports::secrets::Secrets;
 use model::ports::source::{ConfigTree, Source};
 use model::ports::state::State;
@@ -27,6 +28,8 @@ include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
 pub struct Wired {
     /// The ports.
     pub world: World,
+    /// Where secrets come from.
+    pub secrets: Arc<Chain>,
 }
 
 /// Returns the built-in templates and policies, by path.
@@ -132,6 +135,19 @@ pub fn source(global: &Global, cache: &Path, secrets: Arc<dyn Secrets>) -> Resul
     ))
 }
 
+/// Reads the configuration as it is, without looking at anything that it speaks of; with the
+/// secrets by which what it names can be opened.
+pub async fn configuration(global: &Global) -> Result<(Desired, Arc<Chain>), CliError> {
+    let chain = Arc::new(secrets(global)?);
+    let source = source(global, &state_folder(global)?, chain.clone())?;
+    let tree = source.fetch().await?;
+    chain.use_tree(&tree);
+    match runtime::configuration::load(tree, &builtin()) {
+        Ok(loaded) => Ok((loaded.desired, chain)),
+        Err((diagnostics, tree)) => Err(runtime::PassError::Invalid { diagnostics, tree }.into()),
+    }
+}
+
 /// Wires everything for the given options.
 pub fn wire(global: &Global) -> Result<Wired, CliError> {
     let state_path = state_folder(global)?;
@@ -148,6 +164,7 @@ pub fn wire(global: &Global) -> Result<Wired, CliError> {
     let secrets: Arc<dyn Secrets> = chain.clone();
     let source: Arc<dyn Source> = Arc::new(source(global, &state_path, secrets.clone())?);
     let told = chain.clone();
+    let known = chain.clone();
     let clock = Arc::new(System);
     let engine = Repositories::new(adapters::engine::Parts {
         secrets: secrets.clone(),
@@ -172,5 +189,5 @@ pub fn wire(global: &Global) -> Result<Wired, CliError> {
         limits: Limits::default(),
         remembered: Remembered::default(),
     };
-    Ok(Wired { world })
+    Ok(Wired { world, secrets: known })
 }

@@ -5,11 +5,15 @@
 
 pub mod apply;
 pub mod backup;
+pub mod bundle;
 pub mod decide;
 pub mod history;
 pub mod owner;
 pub mod recovery;
+pub mod retention;
+pub mod scenario;
 pub mod status;
+pub mod whatif;
 
 pub use apply::{Applied, ApplyError, ApplyRequest, apply};
 pub use owner::owner;

@@ -1,14 +1,15 @@
 //! One pass (fetch, load, observe, plan, gate, execute), its memory and journal, and the daemon
 //! loop.
 //!
-//! In reading order: `world` holds the ports; `pass` goes from a commit to a plan; `observe` looks;
-//! `memory` reads and writes what our state remembers; `execute` walks the plan's steps; `step`
-//! acts; `recovery` brings data back in phases; `resume` looks at what a crash left; `daemon`
-//! repeats.
+//! In reading order: `world` holds the ports; `configuration` loads a tree; `pass` goes from a
+//! commit to a plan; `observe` looks; `memory` reads and writes what our state remembers; `execute`
+//! walks the plan's steps; `step` acts; `recovery` brings data back in phases; `resume` looks at
+//! what a crash left; `daemon` repeats.
 //!
 //! Must not contain: imports of `adapters`; printing; clocks, environment and randomness of its
 //! own.
 
+pub mod configuration;
 pub mod daemon;
 pub mod event;
 pub mod execute;

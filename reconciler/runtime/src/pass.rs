@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::cancel::Cancel;
-use model::desired::Desired;
-use model::diagnostic::{Diagnostic, Severity};
+use model::desired::{Desired, Erasure};
+use model::diagnostic::Diagnostic;
 use model::error::PortError;
 use model::id::{Address, CommitId};
 use model::observed::{Ancestry, Observed, RepositoryObservation, SnapshotInfo};
@@ -14,6 +14,7 @@ use model::plan::Plan;
 use model::ports::source::ConfigTree;
 use model::ports::state::Lease;
 
+use crate::configuration::Configuration;
 use crate::event::{Observer, RunEvent};
 use crate::memory::{self, Applied, kind, meta};
 use crate::world::World;
@@ -183,21 +184,12 @@ fn load_tree(
     if let Some((desired, diagnostics)) = world.remembered.find(&tree) {
         return Ok(Loaded { desired, diagnostics, reference: tree.reference, notes: Vec::new() });
     }
-    let loaded = config::load(&tree.files, &world.builtin, tree.commit.clone());
-    let failed = loaded.diagnostics.iter().any(|d| d.severity == Severity::Error);
-    match loaded.desired {
-        Some(desired) if !failed => {
-            let desired = Arc::new(desired);
-            world.remembered.keep(&tree, &desired, &loaded.diagnostics);
-            Ok(Loaded {
-                desired,
-                diagnostics: loaded.diagnostics,
-                reference: tree.reference,
-                notes: Vec::new(),
-            })
-        }
-        _ => Err((loaded.diagnostics, Box::new(tree))),
-    }
+    let files = tree.clone();
+    let Configuration { desired, diagnostics, reference } =
+        crate::configuration::load(tree, &world.builtin)?;
+    let desired = Arc::new(desired);
+    world.remembered.keep(files, &desired, &diagnostics);
+    Ok(Loaded { desired, diagnostics, reference, notes: Vec::new() })
 }
 
 /// Compares our memory with what the repositories say of themselves. A writer keeps what it found
@@ -251,6 +243,14 @@ async fn judge_memory(
         {
             changes.push(memory::set(kind::REPOSITORY, name.as_str(), id)?);
         }
+    }
+    // An erasure cools off from here on; one that is gone or changed begins anew when it returns.
+    let wanted: BTreeSet<_> = desired.erasures.values().map(Erasure::digest).collect();
+    for digest in wanted.iter().filter(|d| !observed.memory.erasures.contains_key(*d)) {
+        changes.push(memory::set(kind::ERASURE, digest.0.clone(), &observed.at)?);
+    }
+    for digest in observed.memory.erasures.keys().filter(|d| !wanted.contains(*d)) {
+        changes.push(memory::unset(kind::ERASURE, digest.0.clone()));
     }
     let newest = observed.memory.newest_instant.max(Some(observed.at));
     changes.push(memory::set(kind::META, meta::NEWEST_INSTANT, &newest)?);

@@ -10,7 +10,7 @@ use model::desired::{Desired, Hooks, RepositorySpec, Resource};
 use model::error::{ErrorClass, PortError};
 use model::id::{Address, Name, PlanId, SnapshotId, StepId};
 use model::journal::{Body, Outcome};
-use model::observed::{Backoff, Deed, Observed, RepositoryObservation, SnapshotInfo};
+use model::observed::{Backoff, Deed, Observed, RepositoryObservation};
 use model::plan::{Action, Due, Precondition, SnapshotRef, Step};
 use model::ports::engine::BackupOrder;
 use model::progress::Counts;
@@ -281,9 +281,12 @@ async fn backup(context: &StepContext, step: &Step) -> Result<Success, PortError
     let resource = resource(context, address)?;
     let source = open(context, resource, &hooks).await?;
     let receipt = first_words(context, resource, backup.as_ref(), due, &source.marker);
-    let before = newest_receipt(context, to, address);
+    let before = plan::anomaly::newest_trusted(&context.observed, to, address).cloned();
     let limit = *shrink_percent_max;
-    let judge = move |receipt: &mut Receipt| judge_point(receipt, before.as_ref(), limit);
+    let judge = move |receipt: &mut Receipt| {
+        let before = before.as_ref();
+        receipt.suspicious = before.and_then(|b| plan::anomaly::suspicion(receipt, b, limit));
+    };
     let order = BackupOrder {
         receipt: Receipt { taken_at: source.taken_at, ..receipt },
         source,
@@ -365,29 +368,6 @@ fn first_words(
         writer: context.writer.clone(),
         epoch: context.epoch,
         mainstay: model::VERSION.to_owned(),
-    }
-}
-
-fn newest_receipt(context: &StepContext, name: &Name, address: &Address) -> Option<Receipt> {
-    let RepositoryObservation::Known { snapshots, .. } = context.observed.repositories.get(name)?
-    else {
-        return None;
-    };
-    let ours = |s: &&SnapshotInfo| s.address.as_ref() == Some(address);
-    snapshots.iter().filter(ours).rev().find_map(|s| s.receipt.clone().filter(|r| r.complete))
-}
-
-/// Marks a point suspicious that is much smaller than the one before it: an attacker, a bug or an
-/// unmounted disk empties things, people rarely do.
-fn judge_point(receipt: &mut Receipt, before: Option<&Receipt>, shrink_percent_max: u8) {
-    let Some(before) = before else { return };
-    let keep_percent = 100u128.saturating_sub(u128::from(shrink_percent_max));
-    let fell =
-        |now: u64, was: u64| was > 0 && u128::from(now) * 100 < u128::from(was) * keep_percent;
-    if fell(receipt.bytes, before.bytes) {
-        receipt.suspicious = Some(format!("fell from {} to {} bytes", before.bytes, receipt.bytes));
-    } else if fell(receipt.files, before.files) {
-        receipt.suspicious = Some(format!("fell from {} to {} files", before.files, receipt.files));
     }
 }
 

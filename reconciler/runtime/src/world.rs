@@ -67,7 +67,7 @@ impl Remembered {
     /// Keeps what files gave, and lets the oldest go.
     pub(crate) fn keep(
         &self,
-        tree: &ConfigTree,
+        tree: ConfigTree,
         desired: &Arc<Desired>,
         diagnostics: &[Diagnostic],
     ) {
@@ -76,7 +76,7 @@ impl Remembered {
             trees.pop_front();
         }
         trees.push_back(LoadedTree {
-            tree: Arc::new(tree.clone()),
+            tree: Arc::new(tree),
             desired: desired.clone(),
             diagnostics: diagnostics.to_vec(),
         });

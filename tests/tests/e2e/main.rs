@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, helpers included")]
 
+mod ask;
 mod crash;
 mod daemon;
 mod documents;
@@ -13,3 +14,4 @@ mod repository;
 mod secrets;
 mod sqlite;
 mod state;
+mod storage;

@@ -2,6 +2,7 @@
 //! receipts and snapshots into data again. The engine itself works on threads of its own.
 
 mod open;
+mod place;
 mod receipts;
 mod restore;
 mod sinks;
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use model::cancel::Cancel;
-use model::desired::{RepositorySpec, StorageSpec};
+use model::desired::RepositorySpec;
 use model::error::PortError;
 use model::id::{RepositoryId, SnapshotId};
 use model::observed::RepositoryObservation;
@@ -26,16 +27,15 @@ use model::ports::storage::{FileKind, Storage};
 use model::progress::{Counts, ProgressSink};
 use model::receipt::{Control, FAILURES_MAX, ItemFailure, Receipt};
 use mover::LocalSource;
-use repository::storage::LocalStorage;
 use repository::{
     BackupOptions, BackupSummary, CheckOptions, Depth, Finishing, Id, PruneMark, PruneOptions,
     Repository, Stream,
 };
 
 pub use open::{Openings, parse_id};
-pub use receipts::{ADOPTED_TAGS, RESOURCE_TAG, info_of};
+pub use receipts::{ADOPTED_TAGS, RESOURCE_TAG, info_of, is_control};
 
-use crate::fault;
+use crate::{durable, fault};
 
 /// What an engine is made of.
 pub struct Parts {
@@ -145,7 +145,7 @@ impl Inner {
             Ok(snapshots) => receipts::observation(
                 RepositoryId(repository.id().to_owned()),
                 &snapshots,
-                open::free_bytes(spec),
+                place::free_bytes(&spec.storage),
             ),
             Err(error) => open::unknown(&error),
         }
@@ -264,12 +264,7 @@ impl Inner {
             return Ok(report);
         }
         std::fs::create_dir_all(&self.marks).map_err(|e| fault::path("create", &self.marks, e))?;
-        let bytes = serde_json::to_vec(&report.mark).map_err(|e| {
-            PortError::terminal("Internal", "the mark does not serialise").with_source(e)
-        })?;
-        let beside = file.with_extension("tmp");
-        std::fs::write(&beside, bytes).map_err(|e| fault::path("write", &beside, e))?;
-        std::fs::rename(&beside, &file).map_err(|e| fault::path("replace", &file, e))?;
+        durable::write_json(&file, "the mark of a prune", &report.mark)?;
         Ok(report)
     }
 }
@@ -413,13 +408,6 @@ impl Engine for Repositories {
             let repository = inner.openings.open(&spec)?;
             receipts::record(&repository, &control, inner.clock.now())
         }))
-    }
-}
-
-/// Returns the storage of a repository.
-pub fn storage(spec: &StorageSpec) -> Arc<dyn Storage> {
-    match spec {
-        StorageSpec::Local { path, .. } => Arc::new(LocalStorage::new(path)),
     }
 }
 

@@ -57,12 +57,16 @@ pub fn observation(
     snapshots: &[Snapshot],
     free_bytes: Option<u64>,
 ) -> RepositoryObservation {
-    let is_control = |s: &&Snapshot| s.tags.iter().any(|t| t == CONTROL_TAG);
     let mut controls: Vec<Control> =
-        snapshots.iter().filter(is_control).filter_map(control_of).collect();
+        snapshots.iter().filter(|s| is_control(s)).filter_map(control_of).collect();
     controls.sort_by_key(|c| c.at);
     let infos = snapshots.iter().filter(|s| !is_control(s)).map(info_of).collect();
     RepositoryObservation::Known { id, snapshots: infos, controls, free_bytes, waste_bytes: None }
+}
+
+/// Returns whether a snapshot is a control record: not a point of anything.
+pub fn is_control(snapshot: &Snapshot) -> bool {
+    snapshot.tags.iter().any(|tag| tag == CONTROL_TAG)
 }
 
 fn control_of(snapshot: &Snapshot) -> Option<Control> {

@@ -1,6 +1,7 @@
 //! Secrets behind the port: age-encrypted files of the config repository, files, environment, in
 //! this order. Values leave this module only inside a `SecretValue`, never in an error or a log.
 
+mod scrub;
 mod sealed;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use model::error::PortError;
 use model::ports::secrets::{SecretValue, Secrets};
 use model::ports::source::ConfigTree;
 
+pub use self::scrub::Scrubber;
 use crate::fault;
 
 /// The folder of the config repository that holds `NAME.age`.
@@ -82,6 +84,22 @@ impl Chain {
             Some((name.to_owned(), content.clone()))
         });
         *self.sealed.write().unwrap_or_else(PoisonError::into_inner) = files.collect();
+    }
+
+    /// Says where a secret lies, in words for people; `None` where it cannot be found. Nothing is
+    /// opened: an encrypted file counts, whether its identity is at hand or not.
+    pub fn whereabouts(&self, secret: &SecretRef) -> Option<String> {
+        let name = checked(secret).ok()?;
+        let sealed = self.sealed.read().unwrap_or_else(PoisonError::into_inner);
+        if sealed.contains_key(name) {
+            let by = "opened by its age identity";
+            return Some(format!("{TREE_FOLDER}/{name}.age in the config repository, {by}"));
+        }
+        if let Some(path) = self.folders.iter().map(|f| f.join(name)).find(|path| path.is_file()) {
+            return Some(format!("the file {}", path.display()));
+        }
+        let variable = variable(name);
+        self.variables.contains_key(&variable).then(|| format!("the variable {variable}"))
     }
 
     fn in_tree(&self, name: &str, looked: &mut Vec<String>) -> Result<Option<Vec<u8>>, PortError> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use adapters::clock::System;
-use adapters::engine::info_of;
+use adapters::engine::{info_of, is_control};
 use adapters::secrets::Chain;
 use model::Timestamp;
 use model::agent::SecretRef;
@@ -16,7 +16,6 @@ use model::desired::{FailureDomain, RepositorySpec, StorageSpec};
 use model::id::Address;
 use model::observed::SnapshotInfo;
 use model::ports::mover::{Entry, EntryKind};
-use model::ports::source::Source;
 use repository::{Change, Id, Repository};
 use serde_json::json;
 
@@ -64,18 +63,9 @@ pub async fn specs(global: &Global, direct: &Direct) -> Result<Specs, CliError> 
     if direct.password_file.is_some() {
         return Err(CliError::usage("--password-file needs --repository PLACE"));
     }
-    let chain = Arc::new(wire::secrets(global)?);
-    let source = wire::source(global, &wire::state_folder(global)?, chain.clone())?;
-    let tree = source.fetch().await?;
-    chain.use_tree(&tree);
-    let loaded = config::load(&tree.files, &wire::builtin(), tree.commit.clone());
-    let Some(desired) = loaded.desired else {
-        return Err(CliError {
-            diagnostics: Some((loaded.diagnostics, Box::new(tree))),
-            ..CliError::new("the configuration is not valid")
-        }
-        .hint("a repository can be opened without it: --repository PLACE --password-file FILE"));
-    };
+    let (desired, chain) = wire::configuration(global).await.map_err(|error| {
+        error.hint("a repository can be opened without it: --repository PLACE --password-file FILE")
+    })?;
     let wanted = |name: &str| direct.repository.as_ref().is_none_or(|wanted| wanted == name);
     let specs: BTreeMap<String, RepositorySpec> = desired
         .repositories
@@ -144,7 +134,7 @@ impl Opened {
         let mut all = Vec::new();
         for (name, repository) in &self.repositories {
             for snapshot in repository.snapshots()? {
-                if snapshot.tags.iter().any(|tag| tag == "mainstay-control") {
+                if is_control(&snapshot) {
                     continue;
                 }
                 all.push(Found {

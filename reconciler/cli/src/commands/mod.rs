@@ -7,6 +7,7 @@ use crate::ui::Ui;
 
 mod apply;
 mod backup;
+mod bundle;
 mod daemon;
 mod decide;
 mod documents;
@@ -19,9 +20,13 @@ mod init;
 mod plan;
 mod repository;
 mod restore;
+mod retention;
+mod runbook;
+mod scenario;
 mod snapshots;
 mod status;
 mod validate;
+mod whatif;
 
 /// Runs the command.
 pub async fn run(args: Args, ui: &Ui) -> Result<Exit, CliError> {
@@ -54,6 +59,11 @@ pub async fn run(args: Args, ui: &Ui) -> Result<Exit, CliError> {
         Command::Hold(args) => decide::hold(global, &args, ui).await,
         Command::Accept(args) => decide::accept(global, &args, ui).await,
         Command::Repository(args) => repository::run(global, &args, ui).await,
+        Command::Bundle(args) => bundle::run(global, &args, ui).await,
+        Command::WhatIf(args) => whatif::run(global, &args, ui).await,
+        Command::Retention(args) => retention::run(global, &args, ui).await,
+        Command::Runbook(args) => runbook::run(global, &args, ui).await,
+        Command::Scenario(args) => scenario::run(&args, ui),
         Command::Schema(args) => documents::schema(&args, ui),
         Command::Templates(args) => documents::templates(&args, ui),
         Command::Completions(args) => Ok(documents::completions(&args)),

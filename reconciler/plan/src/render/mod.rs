@@ -3,14 +3,18 @@
 
 mod json;
 mod markdown;
+mod simulate;
 #[cfg(test)]
 mod tests;
 mod text;
+mod whatif;
 mod words;
 
 pub use json::{JSON_VERSION, json};
 pub use markdown::{MARKDOWN_CHARS_MAX, markdown};
+pub use simulate::{rules_in_words, simulation};
 pub use text::text;
+pub use whatif::{difference, forecast, time, what_if};
 pub(crate) use words::points;
 pub use words::{bytes, describe, duration, title, wait};
 

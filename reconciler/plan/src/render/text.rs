@@ -77,6 +77,11 @@ fn step(out: &mut Lines, step: &Step) {
     for reason in &step.reasons {
         out.line(Label::Dim, format!("      {reason}"));
     }
+    if let Action::Restore { paths, .. } = &step.action {
+        for path in paths {
+            out.line(Label::Dim, format!("      only {path}"));
+        }
+    }
     if let Some(loss) = &step.loss {
         let ago = duration(loss.seconds);
         out.line(Label::Warning, format!("      loses everything after {} ({ago})", loss.after));

@@ -1,6 +1,8 @@
 //! Tests of what-if questions.
 
-use super::{Disaster, what_if};
+use model::observed::Observation;
+
+use super::{Disaster, Duration, Fate, Measured, Rate, difference, forecast, what_if};
 use crate::testing::*;
 
 /// Two resources on one host, copied to a repository on that host and to one in another site.
@@ -32,7 +34,7 @@ fn world() -> World {
 
 fn ask(disaster: Disaster) -> super::WhatIf {
     let world = world();
-    what_if(&world.desired, &world.observed, world.now, &disaster)
+    what_if(&world.desired, &world.observed, world.now, &Measured::default(), &disaster)
 }
 
 #[test]
@@ -76,6 +78,162 @@ fn a_lost_repository_leaves_the_data_and_may_leave_it_unprotected() {
 #[test]
 fn what_is_not_proven_is_said_to_be_not() {
     let world = world().with(|w| w.observed.memory.evidence.clear());
-    let answer = what_if(&world.desired, &world.observed, world.now, &Disaster::Host(name("here")));
+    let host = Disaster::Host(name("here"));
+    let answer = what_if(&world.desired, &world.observed, world.now, &Measured::default(), &host);
+    assert_eq!(answer.resources[0].fate, Fate::Unproven);
     assert!(!answer.resources[0].proven && answer.resources[0].point.is_some());
+}
+
+#[test]
+fn a_lost_key_is_every_repository_that_it_opens() {
+    let world = world().with(|w| {
+        let offsite = w.desired.repositories.get_mut(&name("offsite")).unwrap();
+        offsite.password = model::agent::SecretRef("offsite-password".to_owned());
+    });
+    let ask = |key: &str| {
+        let key = Disaster::Key(key.to_owned());
+        what_if(&world.desired, &world.observed, world.now, &Measured::default(), &key)
+    };
+    let answer = ask("password");
+    assert_eq!(answer.repositories, [name("local")].into());
+    assert!(answer.resources.is_empty(), "the live data stays");
+    assert_eq!(answer.unprotected, [address("shop/api")].into(), "no other repository has it");
+    assert!(answer.mends[0].what.contains("keep the secret `password` in a second place"));
+    assert!(ask("offsite-password").unprotected.is_empty());
+}
+
+#[test]
+fn a_secret_of_a_resource_locks_it() {
+    let mut world = world();
+    let db = world.desired.resources.get_mut(&address("shop/db")).unwrap();
+    let secret = model::agent::Piece::Secret(model::agent::SecretRef("db".to_owned()));
+    db.agent.env.insert("PGPASSWORD".to_owned(), model::agent::Arg(vec![secret]));
+    let key = Disaster::Key("db".to_owned());
+    let answer = what_if(&world.desired, &world.observed, world.now, &Measured::default(), &key);
+    assert_eq!(answer.locked, [address("shop/db")].into());
+    assert!(answer.repositories.is_empty());
+    assert!(super::names(&world.desired)["key"].contains("db"));
+}
+
+#[test]
+fn times_are_measured_or_said_to_be_unknown() {
+    let world = world();
+    let host = Disaster::Host(name("here"));
+    let ask = |measured: &Measured| {
+        what_if(&world.desired, &world.observed, world.now, measured, &host).duration
+    };
+    assert!(matches!(ask(&Measured::default()), Duration::Unknown { .. }));
+    let mut rate = Rate::default();
+    rate.add(500, 2000);
+    rate.add(500, 2000);
+    let mut measured = Measured::default();
+    measured.verifications.insert(name("offsite"), rate);
+    assert_eq!(ask(&measured), Duration::MoreThan { seconds: 4 });
+    measured.restores.insert(name("offsite"), rate);
+    assert_eq!(
+        ask(&measured),
+        Duration::About { seconds: 4, runs: 2 },
+        "1000 bytes at 250 a second"
+    );
+}
+
+#[test]
+fn a_repository_that_cannot_be_read_leaves_the_answer_open() {
+    let world = world().repository_unknown("offsite");
+    let host = Disaster::Host(name("here"));
+    let answer = what_if(&world.desired, &world.observed, world.now, &Measured::default(), &host);
+    let fates: Vec<Fate> = answer.resources.iter().map(|s| s.fate).collect();
+    assert_eq!(fates, [Fate::Unknown, Fate::Unknown]);
+    assert!(answer.resources[0].why.as_deref().unwrap().contains("no answer"));
+}
+
+#[test]
+fn the_cheapest_mend_is_named() {
+    let answer = ask(Disaster::Host(name("here")));
+    let mends: Vec<&str> = answer.mends.iter().map(|m| m.what.as_str()).collect();
+    assert_eq!(mends, ["run `mainstay apply`: offsite has no point of it yet"]);
+    let one = world().with(|w| {
+        w.desired.backups.get_mut(&name("shop")).unwrap().repositories = vec![name("local")];
+    });
+    let site = Disaster::Site("berlin".to_owned());
+    let mend = |world: &World| {
+        let none = Measured::default();
+        what_if(&world.desired, &world.observed, world.now, &none, &site).mends.remove(0)
+    };
+    assert!(
+        mend(&one).what.contains("make a repository outside of site berlin"),
+        "where offsite lies is not known: it is no mend"
+    );
+    let known = one.with(|w| {
+        let offsite = w.desired.repositories.get_mut(&name("offsite")).unwrap();
+        offsite.failure_domain.site = Some("paris".to_owned());
+    });
+    assert_eq!(mend(&known).what, "name the repository offsite in Backup shop as well");
+}
+
+#[test]
+fn a_point_older_than_promised_asks_for_more_backups() {
+    let world = world().with(|w| {
+        let db = w.desired.resources.get_mut(&address("shop/db")).unwrap();
+        db.objectives.rpo_s = Some(7200);
+    });
+    let host = Disaster::Host(name("here"));
+    let answer = what_if(&world.desired, &world.observed, world.now, &Measured::default(), &host);
+    let mends: Vec<String> = answer.mends.iter().map(|m| m.what.clone()).collect();
+    assert!(
+        mends.contains(&"back up to offsite within 2 h: Backup shop runs every 1 h".to_owned()),
+        "{mends:?}"
+    );
+}
+
+#[test]
+fn a_day_of_hourly_backups_is_counted_by_repository_target_and_link() {
+    let world = world();
+    let of = forecast(&world.desired, &world.observed, world.now, 1);
+    assert_eq!(of.slots, 96, "two resources to two repositories, each hour");
+    let local = &of.repositories["local"];
+    assert_eq!((local.backups, local.bytes), (48, 48 * 1000));
+    assert_eq!((local.busiest_backups, local.busiest_bytes), (2, 2000));
+    assert_eq!(local.longest_gap_s, 3600);
+    assert_eq!(of.targets["host/here"].backups, 96);
+    assert_eq!(of.links["host/here → offsite"].backups, 48);
+    assert!(of.unknown_sizes.is_empty() && of.never.is_empty());
+}
+
+#[test]
+fn what_no_clock_starts_and_what_has_no_size_is_said() {
+    let world = World::shop().with(|w| {
+        let at = w.now;
+        w.observed
+            .resources
+            .insert(address("shop/files"), Observation::Absent { detail: "gone".to_owned(), at });
+    });
+    let of = forecast(&world.desired, &world.observed, world.now, 1);
+    assert_eq!(of.unknown_sizes, [address("shop/files")]);
+    let never = world.with(|w| {
+        let backup = w.desired.backups.get_mut(&name("shop")).unwrap();
+        backup.schedule.when = model::desired::When::Never;
+    });
+    let of = forecast(&never.desired, &never.observed, never.now, 1);
+    assert_eq!((of.slots, of.never), (0, vec!["shop".to_owned()]));
+}
+
+#[test]
+fn two_plans_are_compared_step_by_step() {
+    let keep = |n| World::protected().keep("shop", keep_last(n));
+    let two =
+        |world: World| world.point("local", "a0", "shop/files", ago(2), |_| {}).proven("a0").plan();
+    let (many, few) = (two(keep(5)), two(keep(1)));
+    assert!(difference(&many, &many).is_empty());
+    let differs = difference(&many, &few);
+    let added: Vec<&str> = differs.added.iter().map(|s| s.id.as_str()).collect();
+    assert_eq!(added, ["expire/shop/files/local", "reclaim/local"]);
+    assert_eq!(differs.retention.len(), 1);
+    assert_eq!(
+        (&differs.retention[0].snapshot, differs.retention[0].keep),
+        (&snapshot("a0"), false)
+    );
+    let back = difference(&few, &many);
+    assert_eq!((back.removed.len(), back.added.len()), (2, 0));
+    assert!(back.retention[0].keep);
 }

@@ -1,15 +1,14 @@
 //! The record of a swap: a small file beside the folder, durable before anything is moved, so that
 //! after a crash the disk itself says how far the recovery came.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::fs;
+use std::io;
 
 use model::error::PortError;
 use serde::{Deserialize, Serialize};
 
 use super::place::{Identity, Place, sync_folder};
-use crate::fault;
+use crate::{durable, fault};
 
 /// Version of [`Record`]'s persisted shape.
 const VERSION: u32 = 1;
@@ -93,18 +92,7 @@ impl Record {
     /// Writes it with a new phase, durably.
     pub(super) fn reach(&mut self, place: &Place, phase: Phase) -> Result<(), PortError> {
         self.phase = phase;
-        let mut draft = place.record.clone().into_os_string();
-        draft.push(".draft");
-        let draft = PathBuf::from(draft);
-        let text = serde_json::to_vec(self).unwrap_or_default();
-        let write = || -> io::Result<()> {
-            let mut file = File::create(&draft)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&draft, &place.record)
-        };
-        write().map_err(|e| fault::path("write", &place.record, e))?;
-        sync_folder(&place.holder)
+        durable::write_json(&place.record, "the record of a recovery", self)
     }
 
     /// Removes it: the recovery is over.

@@ -1,14 +1,13 @@
 //! The record of a database's swap: a small file beside it, durable before anything changes.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::fs;
+use std::io;
 
 use model::error::PortError;
 use serde::{Deserialize, Serialize};
 
 use super::files::Files;
-use crate::fault;
+use crate::{durable, fault};
 
 /// Version of [`Record`]'s persisted shape.
 const VERSION: u32 = 1;
@@ -92,17 +91,6 @@ impl Record {
     /// Writes it with a new phase, durably.
     pub(super) fn reach(&mut self, files: &Files, phase: Phase) -> Result<(), PortError> {
         self.phase = phase;
-        let mut draft = files.record.clone().into_os_string();
-        draft.push(".draft");
-        let draft = PathBuf::from(draft);
-        let text = serde_json::to_vec(self).unwrap_or_default();
-        let write = || -> io::Result<()> {
-            let mut file = File::create(&draft)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&draft, &files.record)
-        };
-        write().map_err(|e| fault::path("write", &files.record, e))?;
-        files.sync()
+        durable::write_json(&files.record, "the record of a recovery", self)
     }
 }

@@ -185,7 +185,7 @@ fn filtered(mut all: Vec<Snapshot>, filter: &Filter) -> Result<Vec<Snapshot>, Cl
     let address: Option<Address> =
         filter.address.as_deref().map(str::parse).transpose().map_err(usage)?;
     all.retain(|s| {
-        !s.tags.iter().any(|t| t == "mainstay-control")
+        !adapters::engine::is_control(s)
             && (address.is_none() || address_of(s) == address)
             && filter.host.as_ref().is_none_or(|host| *host == s.host)
             && filter.tag.iter().all(|tag| s.tags.contains(tag))
