@@ -27,6 +27,8 @@ async fn repositories_in_folders_conform() {
         failure_domain: FailureDomain::default(),
         medium: None,
         append_only: false,
+        immutable: false,
+        offline: false,
     };
     testkit::conformance::engine::conformance(&engine, &spec).await;
 }
