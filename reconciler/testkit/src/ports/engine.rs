@@ -27,8 +27,10 @@ pub struct SimulatedEngine(pub Ports);
 
 /// Returns where a repository lies.
 pub fn path(spec: &RepositorySpec) -> &str {
-    let StorageSpec::Local { path, .. } = &spec.storage;
-    path
+    match &spec.storage {
+        StorageSpec::Local { path, .. } => path,
+        StorageSpec::Remote(_) => "remote storage, which the simulated world has none of",
+    }
 }
 
 fn id64(number: u64) -> String {
