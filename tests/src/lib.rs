@@ -7,6 +7,8 @@ pub mod https;
 mod ledger;
 pub mod mainstay;
 pub mod postgres;
+pub mod proxy;
+pub mod services;
 pub mod ssh;
 mod tools;
 

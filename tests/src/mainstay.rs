@@ -334,13 +334,24 @@ spec:
         self.restic(&["check", "--read-data"]);
     }
 
+    /// Lets restic judge a repository in another folder, which a service keeps.
+    #[track_caller]
+    pub fn judge_at(&self, folder: &Path) {
+        self.restic_at(folder, &["check", "--read-data"]);
+    }
+
     /// Runs restic on the repository.
     #[track_caller]
     pub fn restic(&self, words: &[&str]) -> String {
+        self.restic_at(&self.path("backups"), words)
+    }
+
+    #[track_caller]
+    fn restic_at(&self, folder: &Path, words: &[&str]) -> String {
         let output = crate::restic()
             .command()
             .args(words)
-            .env("RESTIC_REPOSITORY", self.path("backups"))
+            .env("RESTIC_REPOSITORY", folder)
             .env("RESTIC_PASSWORD", PASSWORD)
             .env("RESTIC_CACHE_DIR", self.path("home/restic-cache"))
             .output()

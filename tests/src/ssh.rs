@@ -38,7 +38,8 @@ impl Sshd {
         drop(probe);
         let settings = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\n\
-             PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n",
+             PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n\
+             Subsystem sftp internal-sftp\n",
             path("host_key"),
             path("authorized_keys")
         );

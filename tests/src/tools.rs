@@ -72,9 +72,18 @@ fn version_of(program: &Path, argument: &str) -> String {
 }
 
 /// The folder into which `tests/run` builds.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
     std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("mainstay-tests")
+}
+
+/// The version of a program that `tests/tools/versions` pins.
+pub(crate) fn pinned(name: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/versions");
+    let text = std::fs::read_to_string(&file).expect("the versions of the tools");
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    let (_, version) = lines.find(|(tool, _)| *tool == name).expect("a version of the tool");
+    version.trim().to_owned()
 }
 
 /// The version of restic that `tests/tools/restic/go.mod` pins.

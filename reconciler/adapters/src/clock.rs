@@ -25,6 +25,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn the_machines_time_conforms() {
+        testkit::conformance::clock::conformance(&System).await;
+    }
+
+    #[tokio::test]
     async fn time_goes_on() {
         let before = System.now();
         System.sleep(Duration::from_millis(1)).await;

@@ -3,7 +3,7 @@
 //! In reading order: `fault` turns what went wrong outside into the one error shape; `durable`
 //! writes small files whole or not at all; `clock` and `secrets` are small; `source` reads
 //! configuration, `state` is our own memory; `transport` runs commands, `agents` looks at protected
-//! things with it; `tools` is what templates call.
+//! things with it; `storage` keeps what `engine` writes; `tools` is what templates call.
 //!
 //! Must not contain: decisions; imports of `plan` or `runtime`.
 
@@ -15,5 +15,6 @@ pub mod fault;
 pub mod secrets;
 pub mod source;
 pub mod state;
+pub mod storage;
 pub mod tools;
 pub mod transport;

@@ -10,7 +10,6 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use mainstay_adapters::agents::Fleet;
-use mainstay_adapters::agents::conformance::{Subject, conformance};
 use model::cancel::Cancel;
 use model::desired::Hooks;
 use model::error::{ErrorClass, PortError};
@@ -20,6 +19,7 @@ use model::ports::agents::{Agents as _, Beside};
 use model::receipt::Marker;
 use support::{fleet, read, render, resource, streams, write};
 use tempfile::TempDir;
+use testkit::conformance::agents::{Subject, conformance};
 
 const PASSWORD: &str = "p@ss 'word' \\ ü";
 
@@ -282,7 +282,7 @@ async fn recoveries_of_databases_conform() {
         let (taken, mut streams) = server.backup(name).await.unwrap();
         let restored = Mutex::new(streams.remove(0));
         let subject = Database { server: &server, name, restored };
-        conformance(&|| server.fleet(), &subject).await;
+        conformance(&|| Box::new(server.fleet()), &subject).await;
         let Observation::Known { marker, .. } = server.probe(name).await else { panic!() };
         assert_eq!(marker.counts, taken.counts, "what came back counts as what was stored");
         assert_eq!(marker.identity, taken.identity);

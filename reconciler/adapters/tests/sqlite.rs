@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mainstay_adapters::agents::conformance::{Subject, conformance};
 use model::cancel::Cancel;
 use model::desired::Hooks;
 use model::observed::Observation;
@@ -18,6 +17,7 @@ use model::receipt::Marker;
 use rusqlite::Connection;
 use support::{fleet, read, render, resource, streams, write};
 use tempfile::TempDir;
+use testkit::conformance::agents::{Subject, conformance};
 
 struct World {
     temp: TempDir,
@@ -220,7 +220,7 @@ async fn recoveries_of_databases_conform() {
     for (name, journal) in [("plain.db", "wal"), ("-odd '$(x) \" ü.db", "delete")] {
         let subject = Database::new(name, journal).await;
         let scratch = subject.world.scratch();
-        conformance(&|| fleet(&scratch, &[]), &subject).await;
+        conformance(&|| Box::new(fleet(&scratch, &[])), &subject).await;
         let folder = subject.world.path.parent().unwrap();
         let left: Vec<_> = fs::read_dir(folder)
             .unwrap()

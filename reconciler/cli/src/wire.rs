@@ -17,7 +17,7 @@ use model::ports::secrets::Secrets;
 use model::ports::source::{ConfigTree, Source};
 use model::ports::state::State;
 use runtime::World;
-use runtime::world::Limits;
+use runtime::world::{Limits, Remembered};
 
 use crate::args::Global;
 use crate::error::CliError;
@@ -187,6 +187,7 @@ pub fn wire(global: &Global) -> Result<Wired, CliError> {
         on_config: Arc::new(move |tree: &ConfigTree| told.use_tree(tree)),
         hostname: hostname(),
         limits: Limits::default(),
+        remembered: Remembered::default(),
     };
     Ok(Wired { world, secrets: known })
 }

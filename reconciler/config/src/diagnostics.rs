@@ -358,6 +358,39 @@ catalogue! {
     => "these rules keep nothing",
        "give at least one rule a number above 0, `forever`, `within` or `tags`";
 
+    #["A repository lies nowhere, or in several places."]
+    "storage-choice" Error storage_choice(count: usize)
+    => match count {
+        0 => "this says not where the repository lies".to_owned(),
+        _ => format!("this says {count} places where the repository lies"),
+    },
+       "write exactly one of `local`, `s3`, `azure`, `sftp` and `rest`";
+
+    #["A place on a storage service is malformed."]
+    "storage-invalid" Error storage_invalid(path: &str, text: &str, why: &str, help: &str)
+    => format!("`{path}` is not usable: `{text}` {why}"),
+       help;
+
+    #["Credentials of which a part is missing, or two kinds at once."]
+    "storage-credentials" Error storage_credentials(path: &str, why: &str)
+    => format!("`{path}` {why}"),
+       "write both halves, or neither to use the identity of the machine";
+
+    #["Credentials that go over the network unencrypted."]
+    "storage-unencrypted" Warning storage_unencrypted(path: &str)
+    => format!("`{path}` is no https://: whoever listens on the way learns the credentials"),
+       "use https://, with `caFile` for a certificate of your own";
+
+    #["Object lock that locks nothing, or without its mode."]
+    "storage-object-lock" Error storage_object_lock(why: &str)
+    => format!("`objectLock` {why}"),
+       "write `mode` and `retain` together, or `legalHold: true`, or all three";
+
+    #["Limits where there is nothing to limit."]
+    "storage-limits" Error storage_limits(path: &str, why: &str)
+    => format!("`{path}` {why}"),
+       "leave it away for no limit";
+
     #["A repository lies where another one lies, or inside it."]
     "storage-shared" Error storage_shared(path: &str, other: &str)
     => format!("`{path}` is also where Repository `{other}` lies"),
@@ -393,6 +426,21 @@ catalogue! {
     "recovery-unacknowledged" Error recovery_unacknowledged()
     => "this recovery repeats for ever, and puts aside whatever is newer than its point each time",
        "add `acknowledgesNewerData: true` if that is meant, or remove `repeat`";
+
+    #["Two Recoveries with one token."]
+    "recovery-token-shared" Error recovery_token_shared(token: &str, other: &str)
+    => format!("the token `{token}` is also that of Recovery `{other}`"),
+       "give it one of its own: a token is served once, so one of the two would never be";
+
+    #["An Erasure that does not say all that it must."]
+    "erasure-invalid" Error erasure_invalid(why: &str)
+    => why,
+       "name the snapshots, two people who agreed and a cooling-off of at least `24h`";
+
+    #["An Erasure of a resource that a Backup still protects."]
+    "erasure-protected" Warning erasure_protected(resource: &str, backup: &str)
+    => format!("Backup `{backup}` still makes snapshots of `{resource}`"),
+       "take the resource out of its Backups first, or the next one brings the data back";
 
     #["Paths of a Recovery that cannot be brought back."]
     "recovery-paths" Error recovery_paths(why: &str)

@@ -10,6 +10,7 @@ use crate::agent::{Agent, SecretRef};
 use crate::diagnostic::Origin;
 use crate::digest::Digest;
 use crate::id::{Address, CommitId, Name, RepositoryId, SnapshotId, TargetRef};
+use crate::remote::Remote;
 
 /// One desired state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,9 @@ pub struct Desired {
     pub guardrails: BTreeMap<Name, Guardrail>,
     /// Holds by name.
     pub holds: BTreeMap<Name, Hold>,
+    /// Erasures by name.
+    #[serde(default)]
+    pub erasures: BTreeMap<Name, Erasure>,
     /// Where each thing is written, by `kind/name` in lower case (`backup/shop`) and
     /// `resource/application/resource`. Not part of the digest.
     pub origins: BTreeMap<String, Origin>,
@@ -57,15 +61,36 @@ impl Desired {
             recovery_policies: BTreeMap::new(),
             guardrails: BTreeMap::new(),
             holds: BTreeMap::new(),
+            erasures: BTreeMap::new(),
             origins: BTreeMap::new(),
         }
     }
 
     /// Returns the digest of all that matters for planning, so without origins.
     pub fn digest(&self) -> Digest {
-        let mut bare = self.clone();
-        bare.origins.clear();
-        Digest::of("desired", &bare)
+        // Every field is named, so that one that is added is not forgotten here.
+        let Self {
+            commit,
+            documents,
+            hosts,
+            repositories,
+            resources,
+            backups,
+            triggers,
+            recoveries,
+            recovery_policies,
+            guardrails,
+            holds,
+            erasures,
+            origins: _,
+        } = self;
+        Digest::of(
+            "desired",
+            &(
+                (commit, documents, hosts, repositories, resources, backups),
+                (triggers, recoveries, recovery_policies, guardrails, holds, erasures),
+            ),
+        )
     }
 }
 
@@ -121,6 +146,12 @@ pub struct RepositorySpec {
     pub medium: Option<String>,
     /// Nothing is ever deleted there by us.
     pub append_only: bool,
+    /// The storage itself refuses to delete, whoever asks; as the document says.
+    #[serde(default)]
+    pub immutable: bool,
+    /// It is not reachable between backups; as the document says.
+    #[serde(default)]
+    pub offline: bool,
 }
 
 /// Where a repository lies.
@@ -135,6 +166,18 @@ pub enum StorageSpec {
         /// lost, not empty.
         mount_point: bool,
     },
+    /// A storage service.
+    Remote(Box<Remote>),
+}
+
+impl StorageSpec {
+    /// Returns where this is, for people and without secrets.
+    pub fn location(&self) -> String {
+        match self {
+            Self::Local { path, .. } => path.clone(),
+            Self::Remote(remote) => remote.location(),
+        }
+    }
 }
 
 /// One protected thing.
@@ -169,6 +212,18 @@ pub struct Objectives {
     pub rto_s: Option<u64>,
     /// How many copies must exist, the live data included.
     pub copies: Option<u32>,
+    /// On how many different media the stored copies must lie.
+    #[serde(default)]
+    pub media: Option<u32>,
+    /// In how many different formats the stored copies must be.
+    #[serde(default)]
+    pub formats: Option<u32>,
+    /// How many copies must lie at another site than the live data.
+    #[serde(default)]
+    pub offsite: Option<u32>,
+    /// How many copies must be immutable or offline.
+    #[serde(default)]
+    pub immutable: Option<u32>,
 }
 
 /// When something is due.
@@ -458,10 +513,16 @@ pub struct Guardrail {
 pub struct Budget {
     /// In one run.
     pub per_run: Option<u32>,
+    /// In one hour.
+    #[serde(default)]
+    pub per_hour: Option<u32>,
     /// In 24 hours.
     pub per_day: Option<u32>,
     /// Per cent of what there is, in one run.
     pub percent: Option<u8>,
+    /// Per cent of what there is, in 24 hours.
+    #[serde(default)]
+    pub percent_per_day: Option<u8>,
 }
 
 /// What a hold covers.
@@ -492,4 +553,51 @@ pub struct Hold {
     pub reason: String,
     /// When it ends by itself; `None`: never.
     pub until: Option<Timestamp>,
+}
+
+/// The removal of points on purpose, the last proven one among them. The only way that it can go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Erasure {
+    /// Its name.
+    pub name: Name,
+    /// Whose points; it need not be described any more.
+    pub resource: Address,
+    /// Why.
+    pub reason: String,
+    /// Every point that goes, by its full id; what is not named stays.
+    pub snapshots: BTreeSet<SnapshotId>,
+    /// Who agreed: at least [`APPROVERS_MIN`] different people.
+    pub approved_by: BTreeSet<String>,
+    /// How long the document must have been seen before anything goes, in seconds.
+    pub cooling_off_s: u64,
+}
+
+/// How many people must agree to an erasure.
+pub const APPROVERS_MIN: usize = 2;
+
+/// The shortest cooling-off of an erasure: a working day in which somebody can object.
+pub const COOLING_OFF_S_MIN: u64 = 24 * 3600;
+
+impl Erasure {
+    /// Returns what its cooling-off is counted for: a document that is changed begins anew.
+    pub fn digest(&self) -> Digest {
+        Digest::of("erasure", self)
+    }
+
+    /// Returns why the document does not suffice, if it does not.
+    pub fn flaw(&self) -> Option<String> {
+        let people: BTreeSet<String> =
+            self.approved_by.iter().map(|who| who.trim().to_lowercase()).collect();
+        if people.iter().filter(|who| !who.is_empty()).count() < APPROVERS_MIN {
+            return Some(format!("{APPROVERS_MIN} different people must agree"));
+        }
+        if self.reason.trim().is_empty() {
+            return Some("it gives no reason".to_owned());
+        }
+        if self.cooling_off_s < COOLING_OFF_S_MIN {
+            return Some("its cooling-off is shorter than 24 hours".to_owned());
+        }
+        None
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -44,13 +45,15 @@ pub struct PortError {
     pub message: String,
     /// How to mend it, where that is known.
     pub hint: Option<String>,
+    /// How long the other side asked to be left alone before the next try.
+    pub retry_after: Option<Duration>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl PortError {
     /// Returns an error of the given class.
     pub fn new(class: ErrorClass, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { class, reason, message: message.into(), hint: None, source: None }
+        Self { class, reason, message: message.into(), hint: None, retry_after: None, source: None }
     }
 
     /// Returns an error that may pass by itself.
@@ -77,6 +80,13 @@ impl PortError {
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds how long the other side asked to be left alone.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
         self
     }
 

@@ -12,6 +12,7 @@ pub mod desired;
 pub mod diagnostic;
 pub mod digest;
 pub mod error;
+pub mod fingerprint;
 pub mod id;
 pub mod journal;
 pub mod observed;
@@ -19,6 +20,7 @@ pub mod plan;
 pub mod ports;
 pub mod progress;
 pub mod receipt;
+pub mod remote;
 
 pub use jiff::Timestamp;
 

@@ -38,7 +38,7 @@ impl Observed {
 
     /// Returns its digest.
     pub fn digest(&self) -> Digest {
-        Digest::of("observed", self)
+        crate::fingerprint::Fingerprint::of(self).digest(self)
     }
 }
 
@@ -164,6 +164,9 @@ pub struct Memory {
     pub reclaimed: BTreeMap<Name, Timestamp>,
     /// The newest instant that we have ever seen; the clock may be behind it.
     pub newest_instant: Option<Timestamp>,
+    /// When the document of each erasure was first seen, by its digest.
+    #[serde(default)]
+    pub erasures: BTreeMap<Digest, Timestamp>,
     /// A person said to go on although much is gone at once, or our memory is.
     pub accepted_alarms: BTreeSet<String>,
 }

@@ -13,7 +13,7 @@ use crate::id::{Address, CommitId, Name, PlanId, RepositoryId, SnapshotId, StepI
 use crate::receipt::Marker;
 
 /// Version of the persisted shape of [`Plan`]. A newer one is shown, never applied.
-pub const PLAN_VERSION: u32 = 1;
+pub const PLAN_VERSION: u32 = 2;
 
 /// One plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -229,6 +229,9 @@ pub enum Action {
         repository: Name,
         /// Which, oldest first.
         snapshots: Vec<SnapshotId>,
+        /// The document that asks for it; `None`: retention.
+        #[serde(default)]
+        erasure: Option<Name>,
     },
     /// Removes stored data that no snapshot needs.
     Reclaim {
@@ -451,13 +454,17 @@ impl Condition {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// The condition of every resource.
+    /// The resources that were asked for and what they need; `None`: all of them.
+    #[serde(default)]
+    pub scope: Option<BTreeSet<Address>>,
+    /// The condition of every resource that is not healthy.
     pub conditions: BTreeMap<Address, Condition>,
     /// What was done about a condition that is not healthy.
     pub responses: BTreeMap<Address, Response>,
     /// What was not planned, and why.
     pub deferred: Vec<Deferred>,
-    /// Every snapshot of a resource with retention: kept or removable, and why.
+    /// Every snapshot that a retention lets go, and why. Why the others stay, and until when, is
+    /// told of one resource at a time: a fleet has millions of them.
     pub retention: Vec<RetentionVerdict>,
     /// Alarms that hold destructive work.
     pub alarms: Vec<Wait>,

@@ -18,9 +18,12 @@ const CUT_MIN: usize = 512 << 10;
 const CUT_AVERAGE: usize = 1 << 20;
 const CUT_MAX: usize = CHUNK_BYTES_MAX as usize;
 
-/// How far ahead a cut is looked for before more is read: few pieces are longer, and what is not
-/// looked ahead stays in the processor's cache.
-const LOOKAHEAD: usize = 2 << 20;
+/// How much of a stream is at hand at once: what is left over of it is moved to the front before
+/// more is read, so more is better, but beyond this it leaves the processor's cache.
+const LOOKAHEAD: usize = 8 << 20;
+/// With less than this at hand, more is read before a cut is looked for: nine in ten pieces are
+/// shorter, and the search begins anew after each read.
+const SEARCH_MIN: usize = 2 << 20;
 /// The least number of bytes asked for in one read.
 const READ_MIN: usize = 256 << 10;
 
@@ -116,7 +119,7 @@ impl Chunker {
             {
                 each(&self.buffer[begin..begin + length]).map_err(CutError::Sink)?;
                 begin += length;
-                if end - begin < CUT_MIN && !at_end {
+                if fixed.is_none() && end - begin < SEARCH_MIN && !at_end {
                     break;
                 }
             }

@@ -20,6 +20,8 @@ use crate::{hash, walk};
 
 /// How often a file that changes while it is read is read before it is marked.
 const ATTEMPTS: usize = 3;
+/// Size in bytes from which on a file is asked for holes: smaller ones are read at once.
+const HOLES_FROM_BYTES: u64 = 256 << 10;
 
 /// Reads files of this machine in this process.
 pub struct LocalSource {
@@ -83,9 +85,22 @@ impl LocalSource {
             Err(e) => return Ok(problem(path, format!("cannot look at: {e}"))),
         };
         let size = before.size;
-        let sparse = rustix::fs::fstat(&file).is_ok_and(|s| (s.st_blocks as u64) * 512 < size);
+        let sparse = size >= HOLES_FROM_BYTES
+            && rustix::fs::fstat(&file).is_ok_and(|s| (s.st_blocks as u64) * 512 < size);
         let mut reader = HoleReader::new(&file, size, sparse);
-        let read = chunker.run(chunking, size, &mut |buffer| reader.read(buffer), &mut |piece| {
+        let (mut done, mut ended) = (0, false);
+        let mut next = |buffer: &mut [u8]| -> std::io::Result<usize> {
+            if ended {
+                return Ok(0);
+            }
+            let n = reader.read(buffer)?;
+            done += n as u64;
+            // Less than asked for where the file should end is its end; the look at it below would
+            // show that it has grown meanwhile.
+            ended = n < buffer.len() && done == size;
+            Ok(n)
+        };
+        let read = chunker.run(chunking, size, &mut next, &mut |piece| {
             cancel.check()?;
             let hash = hash::hash(piece);
             let length = piece.len() as u32;

@@ -29,8 +29,9 @@ const HOLE_BYTES: usize = 4096;
 /// Writes below one directory of this machine in this process.
 pub struct LocalTarget {
     root: OwnedFd,
-    /// Tells the directory handles that threads keep from those of other targets.
-    serial: u64,
+    /// Tells the handles that threads keep from those of other targets, and from those that were
+    /// opened before something was removed here.
+    serial: AtomicU64,
     root_user: bool,
 }
 
@@ -40,9 +41,17 @@ struct Kept {
     fd: Rc<OwnedFd>,
 }
 
+impl Kept {
+    fn is(&self, serial: u64, path: &[u8]) -> bool {
+        self.serial == serial && self.path == path
+    }
+}
+
 thread_local! {
     /// The directory that this thread wrote to last: neighbours come next.
     static LAST: RefCell<Option<Kept>> = const { RefCell::new(None) };
+    /// The file that this thread wrote a part of last.
+    static LAST_FILE: RefCell<Option<Kept>> = const { RefCell::new(None) };
 }
 
 static SERIAL: AtomicU64 = AtomicU64::new(1);
@@ -111,27 +120,47 @@ impl LocalTarget {
             .map_err(|e| fail(Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty()).map_err(fail)?;
-        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let serial = AtomicU64::new(SERIAL.fetch_add(1, Ordering::Relaxed));
         Ok(Self { root, serial, root_user: rustix::process::geteuid().is_root() })
     }
 
     fn folder(&self, path: &[u8]) -> Result<Rc<OwnedFd>, PortError> {
         LAST.with_borrow_mut(|last| {
-            if let Some(kept) = last.as_ref().filter(|k| k.serial == self.serial && k.path == path)
-            {
+            if let Some(kept) = last.as_ref().filter(|k| k.is(self.serial(), path)) {
                 return Ok(Rc::clone(&kept.fd));
             }
             let flags = OFlags::PATH | OFlags::DIRECTORY;
             let fd = open_beneath(self.root.as_fd(), path, flags, Mode::empty())
                 .map_err(|e| error(path, "open the directory", e))?;
             let fd = Rc::new(fd);
-            *last = Some(Kept { serial: self.serial, path: path.to_vec(), fd: Rc::clone(&fd) });
+            *last = Some(Kept { serial: self.serial(), path: path.to_vec(), fd: Rc::clone(&fd) });
             Ok(fd)
         })
     }
 
-    fn forget_folder() {
-        LAST.with_borrow_mut(|last| *last = None);
+    fn serial(&self) -> u64 {
+        self.serial.load(Ordering::Relaxed)
+    }
+
+    /// Makes all threads open anew what they kept open: it may lead to what is removed.
+    fn forget_handles(&self) {
+        self.serial.store(SERIAL.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Opens a file to write parts of it.
+    fn part_of(&self, path: &[u8]) -> Result<Rc<OwnedFd>, PortError> {
+        LAST_FILE.with_borrow_mut(|last| {
+            if let Some(kept) = last.as_ref().filter(|k| k.is(self.serial(), path)) {
+                return Ok(Rc::clone(&kept.fd));
+            }
+            let (at, name) = self.parent(path)?;
+            let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let fd = rustix::fs::openat(&*at, name, flags, Mode::empty())
+                .map_err(|e| error(path, "write", e))?;
+            let fd = Rc::new(fd);
+            *last = Some(Kept { serial: self.serial(), path: path.to_vec(), fd: Rc::clone(&fd) });
+            Ok(fd)
+        })
     }
 
     /// Returns the open parent directory and the last component.
@@ -143,12 +172,12 @@ impl LocalTarget {
 
     fn remove_at(&self, at: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<(), PortError> {
         let fail = |e| error(path, "remove", e);
+        self.forget_handles();
         match rustix::fs::unlinkat(at, name, AtFlags::empty()) {
             Err(Errno::ISDIR | Errno::PERM) => {}
             Err(Errno::NOENT) => return Ok(()),
             other => return other.map_err(fail),
         }
-        Self::forget_folder();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(at, name, flags, Mode::empty()).map_err(fail)?;
         for child in list(&fd).map_err(fail)? {
@@ -396,10 +425,8 @@ impl TargetMover for LocalTarget {
         data: &[u8],
         fresh: bool,
     ) -> Result<(), PortError> {
-        let (at, name) = self.parent(path)?;
+        let fd = self.part_of(path)?;
         let fail = |e| error(path, "write", e);
-        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&*at, name, flags, Mode::empty()).map_err(fail)?;
         if fresh {
             without_holes(data, |from, run| write_all(fd.as_fd(), run, offset + from as u64))
         } else {
@@ -561,6 +588,20 @@ mod tests {
         target.make_directory(b"link").unwrap();
         target.prepare_file(b"link/x", 1, Overwrite::Always).unwrap();
         assert_eq!(std::fs::read_dir(folder.path().join("outside")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_part_goes_to_the_file_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = LocalTarget::open(folder.path()).unwrap();
+        for round in 0..2u8 {
+            target.remove(b"file").unwrap();
+            target.prepare_file(b"file", 2, Overwrite::Always).unwrap();
+            target.write_at(b"file", 0, &[round + 1], true).unwrap();
+            target.write_at(b"file", 1, &[round + 1], true).unwrap();
+            let found = std::fs::read(folder.path().join("file")).unwrap();
+            assert_eq!(found, [round + 1; 2]);
+        }
     }
 
     #[test]

@@ -2,16 +2,16 @@
 //! some steps until a person accepts it. Called by the planner, the gates and `status`. Semantics:
 //! `docs/semantics.md`, "Alarms".
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use model::desired::Guardrail;
 use model::digest::Digest;
 use model::id::Address;
 use model::observed::Ancestry;
 use model::plan::{Action, Class, Condition, Step, Wait};
 use model::receipt::ControlBody;
 
+use crate::condition::Conditions;
 use crate::view::{CLOCK_TOLERANCE, View, names};
 
 /// The limit where no guardrail gives one, and the least number of resources that make a mass loss.
@@ -71,7 +71,7 @@ impl Alarm {
 }
 
 /// Returns the alarms that nobody has accepted, sorted.
-pub(crate) fn alarms(view: &View<'_>, conditions: &BTreeMap<Address, Condition>) -> Vec<Alarm> {
+pub(crate) fn alarms(view: &View<'_>, conditions: &Conditions) -> Vec<Alarm> {
     let mut found = BTreeSet::new();
     found.extend(git(view));
     found.extend(memory(view));
@@ -122,24 +122,9 @@ fn git(view: &View<'_>) -> Vec<Alarm> {
 
 /// Writers and epochs that receipts and control records carry.
 fn epochs<'v>(view: &'v View<'_>) -> impl Iterator<Item = (&'v str, u64)> + 'v {
-    let receipts = view.repositories.keys().flat_map(|name| snapshots(view, name));
-    let receipts = receipts.filter_map(|info| info.receipt.as_ref());
-    let points = receipts.map(|receipt| (receipt.writer.as_str(), receipt.epoch));
-    points.chain(view.controls.iter().map(|c| (c.writer.as_str(), c.epoch)))
-}
-
-fn snapshots<'v>(
-    view: &'v View<'_>,
-    repository: &model::id::Name,
-) -> &'v [model::observed::SnapshotInfo] {
-    match view.observed.repositories.get(repository) {
-        Some(model::observed::RepositoryObservation::Known { snapshots, .. })
-            if view.repository_id(repository).is_some() =>
-        {
-            snapshots
-        }
-        _ => &[],
-    }
+    let receipts = view.index().epochs.iter();
+    let receipts = receipts.flat_map(|(writer, of)| of.iter().map(|e| (writer.as_str(), *e)));
+    receipts.chain(view.controls.iter().map(|c| (c.writer.as_str(), c.epoch)))
 }
 
 fn memory(view: &View<'_>) -> Option<Alarm> {
@@ -172,10 +157,10 @@ fn memory(view: &View<'_>) -> Option<Alarm> {
 }
 
 fn clock(view: &View<'_>) -> Option<Alarm> {
-    let receipts = view.repositories.keys().flat_map(|name| snapshots(view, name));
-    let newest = receipts
-        .filter_map(|info| info.receipt.as_ref())
-        .map(|receipt| receipt.taken_at)
+    let newest = view
+        .index()
+        .newest
+        .into_iter()
         .chain(view.controls.iter().map(|control| control.at))
         .chain(view.observed.memory.newest_instant)
         .max()?;
@@ -186,41 +171,38 @@ fn clock(view: &View<'_>) -> Option<Alarm> {
     })
 }
 
-fn mass_loss(view: &View<'_>, conditions: &BTreeMap<Address, Condition>) -> Vec<Alarm> {
-    let limits: Vec<(BTreeSet<&Address>, u8)> = view
-        .desired
-        .guardrails
-        .values()
-        .map(|g: &Guardrail| {
-            let known = g.resources.iter().filter(|a| conditions.contains_key(*a)).collect();
-            (known, g.mass_loss_percent)
-        })
-        .collect();
-    let covered = |a: &&Address| limits.iter().any(|(set, _)| set.contains(*a));
-    let rest: BTreeSet<&Address> = conditions.keys().filter(|a| !covered(a)).collect();
-    limits
+fn mass_loss(view: &View<'_>, conditions: &Conditions) -> Vec<Alarm> {
+    let gone: BTreeSet<&Address> = conditions
+        .unwell()
         .iter()
-        .cloned()
-        .chain([(rest, MASS_LOSS_PERCENT)])
-        .filter_map(|(scope, percent)| mass_loss_in(&scope, percent, conditions))
-        .collect()
+        .filter(|(_, c)| matches!(c, Condition::Lost { .. } | Condition::Unreachable { .. }))
+        .map(|(address, _)| address)
+        .collect();
+    // The fleet is counted only when there is something to compare with it.
+    if gone.len() < MASS_LOSS_MIN {
+        return Vec::new();
+    }
+    let desired = view.desired;
+    let mut found = Vec::new();
+    let mut covered: BTreeSet<&Address> = BTreeSet::new();
+    for guardrail in desired.guardrails.values() {
+        let known = guardrail.resources.iter().filter(|a| desired.resources.contains_key(*a));
+        let scope: BTreeSet<&Address> = known.collect();
+        found.extend(mass_loss_in(&scope, guardrail.mass_loss_percent, &gone));
+        covered.extend(scope);
+    }
+    let rest: BTreeSet<&Address> =
+        desired.resources.keys().filter(|a| !covered.contains(a)).collect();
+    found.extend(mass_loss_in(&rest, MASS_LOSS_PERCENT, &gone));
+    found
 }
 
 fn mass_loss_in(
     scope: &BTreeSet<&Address>,
     percent: u8,
-    conditions: &BTreeMap<Address, Condition>,
+    gone: &BTreeSet<&Address>,
 ) -> Option<Alarm> {
-    let gone: Vec<&Address> = scope
-        .iter()
-        .filter(|a| {
-            matches!(
-                conditions.get(**a),
-                Some(Condition::Lost { .. } | Condition::Unreachable { .. })
-            )
-        })
-        .copied()
-        .collect();
+    let gone: Vec<&Address> = gone.intersection(scope).copied().collect();
     let too_many = gone.len() * 100 > scope.len() * usize::from(percent);
     if gone.len() < MASS_LOSS_MIN || !too_many {
         return None;
@@ -248,9 +230,9 @@ fn shortened(addresses: &[&Address]) -> String {
     }
 }
 
-/// The instants of deeds within the 24 hours before an instant.
-pub(crate) fn in_last_day(instants: &[Timestamp], now: Timestamp) -> u32 {
-    let day = jiff::SignedDuration::from_hours(24);
-    let count = instants.iter().filter(|at| now.duration_since(**at) < day).count();
+/// The instants of deeds within so many hours before an instant.
+pub(crate) fn in_last_hours(instants: &[Timestamp], now: Timestamp, hours: i64) -> u32 {
+    let span = jiff::SignedDuration::from_hours(hours);
+    let count = instants.iter().filter(|at| now.duration_since(**at) < span).count();
     u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -11,9 +11,40 @@ use model::receipt::{Marker, Receipt};
 
 use crate::view::{Baseline, RepositoryState, View};
 
+/// The condition of every resource of the desired state. Only what is not healthy takes room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Conditions {
+    unwell: BTreeMap<Address, Condition>,
+}
+
+impl Conditions {
+    /// The condition of a resource that is in the desired state.
+    pub(crate) fn get(&self, address: &Address) -> &Condition {
+        self.unwell.get(address).unwrap_or(&Condition::Healthy)
+    }
+
+    /// Every condition but `Healthy`.
+    pub(crate) fn unwell(&self) -> &BTreeMap<Address, Condition> {
+        &self.unwell
+    }
+
+    /// Notes what was found of a resource.
+    pub(crate) fn set(&mut self, address: &Address, condition: Condition) {
+        if condition == Condition::Healthy {
+            self.unwell.remove(address);
+        } else {
+            self.unwell.insert(address.clone(), condition);
+        }
+    }
+}
+
 /// Returns the condition of every resource.
-pub(crate) fn conditions(view: &View<'_>) -> BTreeMap<Address, Condition> {
-    view.desired.resources.keys().map(|a| (a.clone(), condition(view, a))).collect()
+pub(crate) fn conditions(view: &View<'_>) -> Conditions {
+    let mut conditions = Conditions::default();
+    for address in view.desired.resources.keys() {
+        conditions.set(address, condition(view, address));
+    }
+    conditions
 }
 
 /// The recovery of a resource that was put in place and is not committed yet.
@@ -25,12 +56,13 @@ pub(crate) fn awaiting<'a>(view: &View<'a>, address: &Address) -> Option<&'a Rec
     })
 }
 
-fn condition(view: &View<'_>, address: &Address) -> Condition {
+/// Returns the condition of one resource.
+pub(crate) fn condition(view: &View<'_>, address: &Address) -> Condition {
     if let Some(record) = awaiting(view, address) {
         return Condition::AwaitingCommit { token: record.token.clone(), since: record.since };
     }
     let baseline = view.baseline(address);
-    let has_points = !view.points(address).is_empty() || baseline.is_some();
+    let has_points = view.points(address).len() > 0 || baseline.is_some();
     match view.observed.resources.get(address) {
         None => Condition::Unreachable { detail: "it was not looked at".to_owned() },
         Some(Observation::Unknown { reason, detail }) => {
@@ -172,7 +204,6 @@ fn older_point(
     accepts: impl Fn(&Receipt) -> bool,
 ) -> Option<Timestamp> {
     view.points(address)
-        .iter()
         .rev()
         .filter_map(|point| point.receipt())
         .filter(|receipt| receipt.complete && receipt.taken_at < baseline.at)

@@ -8,6 +8,7 @@ use model::observed::Observed;
 use model::plan::{Plan, Precondition, RetentionVerdict};
 use model::receipt::EvidenceKind;
 
+use crate::planner::retention_of;
 use crate::render::{Label, Lines, bytes, describe, duration, title, wait};
 use crate::status::{ResourceStatus, Verdict};
 use crate::view::{PointRef, View};
@@ -52,7 +53,7 @@ pub fn explain(
         Subject::Step(id) => step(&mut out, plan, id),
         Subject::Snapshot(id) => {
             let view = View::new(desired, observed, now);
-            snapshot(&mut out, &view, plan, id)
+            snapshot(&mut out, &view, id)
         }
         Subject::Address(address) => {
             let status = crate::status(desired, observed, now);
@@ -138,16 +139,18 @@ fn lines(out: &mut Lines, heading: &str, items: &[String]) {
     }
 }
 
-fn snapshot(out: &mut Lines, view: &View<'_>, plan: &Plan, id: &SnapshotId) -> bool {
+fn snapshot(out: &mut Lines, view: &View<'_>, id: &SnapshotId) -> bool {
     let mut found = false;
     for address in view.desired.resources.keys() {
-        for point in view.points(address) {
-            if id.0.is_empty() || !point.id().0.starts_with(id.as_str()) {
-                continue;
-            }
-            found = true;
-            let verdict = plan.report.retention.iter().find(|v| v.snapshot == *point.id());
-            one_point(out, view, address, point, verdict);
+        let named = |p: &PointRef<'_>| !id.0.is_empty() && p.id().0.starts_with(id.as_str());
+        if !view.points(address).any(|p| named(&p)) {
+            continue;
+        }
+        found = true;
+        let verdicts = retention_of(view.desired, view.observed, view.now, address);
+        for point in view.points(address).filter(named) {
+            let verdict = verdicts.iter().find(|v| v.snapshot == *point.id());
+            one_point(out, view, address, &point, verdict);
         }
     }
     found

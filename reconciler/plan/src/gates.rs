@@ -10,7 +10,7 @@ use model::id::{Address, Name, StepId};
 use model::observed::{Deed, Observed, RecoveryPhase};
 use model::plan::{Action, Class, Due, Over, Plan, Step, Wait};
 
-use crate::alarms::{Alarm, alarms, in_last_day};
+use crate::alarms::{Alarm, alarms, in_last_hours};
 use crate::condition::conditions;
 use crate::slots::{Opening, opening};
 use crate::view::View;
@@ -38,6 +38,7 @@ pub(crate) fn waits(
     approvals: &BTreeSet<Digest>,
 ) -> BTreeMap<StepId, Vec<Wait>> {
     let mut spent = Spent::default();
+    let mut openings = Openings::default();
     plan.steps
         .iter()
         .map(|step| {
@@ -48,7 +49,7 @@ pub(crate) fn waits(
                 waits.extend(alarms.iter().filter(|a| a.holds(step)).map(Alarm::wait));
                 waits.extend(approval(view, plan, step, approvals));
                 waits.extend(holds(view, step));
-                waits.extend(windows(view, step));
+                waits.extend(windows(view, step, &mut openings));
                 waits.extend(spent.budgets(view, step));
             }
             (step.id.clone(), waits.into_iter().collect())
@@ -136,13 +137,20 @@ fn guards(view: &View<'_>, guardrail: &Guardrail, step: &Step) -> bool {
     }
 }
 
-fn windows(view: &View<'_>, step: &Step) -> Vec<Wait> {
+/// Which windows are open at the instant; thousands of steps share few of them.
+#[derive(Default)]
+struct Openings(BTreeMap<String, Opening>);
+
+fn windows(view: &View<'_>, step: &Step, openings: &mut Openings) -> Vec<Wait> {
     if step.class == Class::Safe {
         return Vec::new();
     }
     let mut waits = Vec::new();
     let mut look = |name: String, windows: &[model::desired::Window]| {
-        if let Opening::Closed { opens } = opening(windows, view.now) {
+        let seen = openings.0.get(&name).copied();
+        let now = seen.unwrap_or_else(|| opening(windows, view.now));
+        openings.0.insert(name.clone(), now);
+        if let Opening::Closed { opens } = now {
             waits.push(Wait::Window { name, opens });
         }
     };
@@ -154,6 +162,7 @@ fn windows(view: &View<'_>, step: &Step) -> Vec<Wait> {
     // A person's token is not held to the schedule's windows.
     if let Action::Backup { backup: Some(name), due: Due::Slot { .. }, .. } = &step.action
         && let Some(backup) = view.desired.backups.get(name)
+        && !backup.schedule.windows.is_empty()
     {
         look(format!("backup/{name}"), &backup.schedule.windows);
     }
@@ -178,7 +187,10 @@ impl Spent {
                 continue;
             }
             let spent = self.spent.get(&(guardrail.name.clone(), deed)).copied().unwrap_or(0);
-            let whole = self.whole(view, guardrail, deed);
+            let budget = budget_of(guardrail, deed).0;
+            // Counting a fleet is dear, and only per cent need it.
+            let counts = budget.percent.is_some() || budget.percent_per_day.is_some();
+            let whole = if counts { self.whole(view, guardrail, deed) } else { 0 };
             match over_budget(view, guardrail, deed, (spent, cost), whole) {
                 Some(detail) => {
                     waits.push(Wait::Budget { name: guardrail.name.to_string(), detail });
@@ -209,6 +221,8 @@ impl Spent {
 
 fn cost(view: &View<'_>, step: &Step) -> Option<(Deed, u32)> {
     match &step.action {
+        // Two people and a cooling-off stand behind an erasure; a budget is for what nobody sees.
+        Action::Expire { erasure: Some(_), .. } => None,
         Action::Expire { snapshots, .. } => {
             Some((Deed::Expired, u32::try_from(snapshots.len()).unwrap_or(u32::MAX)))
         }
@@ -221,6 +235,14 @@ fn cost(view: &View<'_>, step: &Step) -> Option<(Deed, u32)> {
     }
 }
 
+fn budget_of(guardrail: &Guardrail, deed: Deed) -> (&Budget, &'static str) {
+    match deed {
+        Deed::Expired => (&guardrail.expire, "snapshots forgotten"),
+        Deed::RestoredOver => (&guardrail.restore_over, "restores over live data"),
+        Deed::Recreated => (&guardrail.recreate, "restores of what is gone"),
+    }
+}
+
 fn over_budget(
     view: &View<'_>,
     guardrail: &Guardrail,
@@ -228,28 +250,39 @@ fn over_budget(
     (spent, cost): (u32, u32),
     whole: u64,
 ) -> Option<String> {
-    let (budget, noun): (&Budget, &str) = match deed {
-        Deed::Expired => (&guardrail.expire, "snapshots forgotten"),
-        Deed::RestoredOver => (&guardrail.restore_over, "restores over live data"),
-        Deed::Recreated => (&guardrail.recreate, "restores of what is gone"),
-    };
+    let (budget, noun) = budget_of(guardrail, deed);
     let run = spent.saturating_add(cost);
     if let Some(max) = budget.per_run
         && run > max
     {
         return Some(format!("{run} {noun} in this run, {max} are allowed"));
     }
-    if let Some(max) = budget.per_day {
-        let done = view.observed.memory.deeds.get(&deed).map_or(0, |at| in_last_day(at, view.now));
-        let day = done.saturating_add(run);
-        if day > max {
-            return Some(format!("{day} {noun} within 24 hours, {max} are allowed"));
+    let within = |hours| {
+        let done = view.observed.memory.deeds.get(&deed);
+        done.map_or(0, |at| in_last_hours(at, view.now, hours)).saturating_add(run)
+    };
+    let spans = [(budget.per_hour, 1, "one hour"), (budget.per_day, 24, "24 hours")];
+    for (max, hours, words) in spans {
+        if let Some(max) = max
+            && within(hours) > max
+        {
+            return Some(format!("{} {noun} within {words}, {max} are allowed", within(hours)));
         }
     }
     if let Some(percent) = budget.percent
         && u64::from(run) * 100 > whole * u64::from(percent)
     {
         return Some(format!("{run} of {whole} {noun} in this run, {percent} % are allowed"));
+    }
+    // What was done today is not in the whole any more where it was forgotten.
+    if let Some(percent) = budget.percent_per_day {
+        let day = u64::from(within(24));
+        let gone = if deed == Deed::Expired { day - u64::from(run) } else { 0 };
+        let whole = whole + gone;
+        if day * 100 > whole * u64::from(percent) {
+            let limit = format!("{percent} % are allowed");
+            return Some(format!("{day} of {whole} {noun} within 24 hours, {limit}"));
+        }
     }
     None
 }

@@ -4,22 +4,25 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt::Write as _;
 
+use indexmap::IndexMap;
 use model::desired::Desired;
 use model::id::Address;
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 /// Edges go from a resource to what must be there before it.
 pub struct Graph<'a> {
+    /// A node's index is its place among the sorted addresses.
     graph: DiGraph<&'a Address, ()>,
-    index: BTreeMap<&'a Address, NodeIndex>,
-    /// The component of each node; two nodes of one component lie on a cycle.
+    addresses: Vec<&'a Address>,
+    /// The component of each node; two nodes of one component lie on a cycle. Empty: no cycles.
     component: Vec<usize>,
     order: Vec<&'a Address>,
-    position: BTreeMap<&'a Address, usize>,
+    position: Vec<usize>,
     /// Groups of resources that depend on each other, each sorted.
     pub cycles: Vec<Vec<Address>>,
     /// Edges whose end is not in the desired state: resource and missing dependency.
@@ -30,76 +33,93 @@ impl<'a> Graph<'a> {
     /// Builds the graph of a desired state. Cycles and dangling ends are reported, never fatal:
     /// edges inside a cycle are left out of the order.
     pub fn new(desired: &'a Desired) -> Self {
-        let mut graph = DiGraph::new();
-        let mut index = BTreeMap::new();
-        for address in desired.resources.keys() {
-            index.insert(address, graph.add_node(address));
-        }
+        let addresses: Vec<&Address> = desired.resources.keys().collect();
+        let edges = desired.resources.values().map(|r| r.depends_on.len()).sum();
+        let mut graph = DiGraph::with_capacity(addresses.len(), edges);
+        let index: IndexMap<&Address, NodeIndex> =
+            addresses.iter().map(|address| (*address, graph.add_node(*address))).collect();
         let mut dangling = Vec::new();
-        for (address, resource) in &desired.resources {
+        for (number, (address, resource)) in desired.resources.iter().enumerate() {
             for dependency in &resource.depends_on {
                 match index.get(dependency) {
                     Some(to) => {
-                        graph.add_edge(index[address], *to, ());
+                        graph.add_edge(NodeIndex::new(number), *to, ());
                     }
                     None => dangling.push((address.clone(), dependency.clone())),
                 }
             }
         }
-        let mut component = vec![0; graph.node_count()];
-        let mut cycles = Vec::new();
-        for (number, nodes) in tarjan_scc(&graph).into_iter().enumerate() {
-            for node in &nodes {
-                component[node.index()] = number;
-            }
-            let alone = nodes.len() == 1 && !graph.contains_edge(nodes[0], nodes[0]);
-            if !alone {
-                let mut cycle: Vec<Address> = nodes.iter().map(|n| graph[*n].clone()).collect();
-                cycle.sort();
-                cycles.push(cycle);
-            }
-        }
-        cycles.sort();
         let mut built = Self {
             graph,
-            index,
-            component,
+            component: Vec::new(),
             order: Vec::new(),
-            position: BTreeMap::new(),
-            cycles,
+            position: Vec::new(),
+            addresses,
+            cycles: Vec::new(),
             dangling,
         };
         built.order = built.sorted(desired);
-        built.position = built.order.iter().enumerate().map(|(i, a)| (*a, i)).collect();
+        if built.order.len() < built.addresses.len() {
+            built.find_cycles();
+            built.order = built.sorted(desired);
+        }
+        built.position = vec![0; built.order.len()];
+        for (place, address) in built.order.iter().enumerate() {
+            if let Ok(number) = built.addresses.binary_search(address) {
+                built.position[number] = place;
+            }
+        }
         built
+    }
+
+    /// Names the components. petgraph's own choice of Kosaraju's algorithm is the one that does not
+    /// call itself: a chain of a hundred thousand resources would end its stack.
+    fn find_cycles(&mut self) {
+        self.component = vec![0; self.graph.node_count()];
+        for (number, nodes) in kosaraju_scc(&self.graph).into_iter().enumerate() {
+            for node in &nodes {
+                self.component[node.index()] = number;
+            }
+            let alone = nodes.len() == 1 && !self.graph.contains_edge(nodes[0], nodes[0]);
+            if !alone {
+                let mut cycle: Vec<Address> =
+                    nodes.iter().map(|n| self.graph[*n].clone()).collect();
+                cycle.sort();
+                self.cycles.push(cycle);
+            }
+        }
+        self.cycles.sort();
+    }
+
+    fn same_component(&self, a: NodeIndex, b: NodeIndex) -> bool {
+        !self.component.is_empty() && self.component[a.index()] == self.component[b.index()]
     }
 
     /// Kahn's algorithm with a sorted ready set: higher priority first, then by address. Adding one
     /// resource therefore moves only itself and what depends on it.
     fn sorted(&self, desired: &Desired) -> Vec<&'a Address> {
-        let rank = |node: NodeIndex| {
-            let address = self.graph[node];
-            let priority = desired.resources.get(address).map_or(0, |r| r.priority);
-            (-i64::from(priority), address, node)
-        };
+        // Nodes are numbered in the order of the addresses, so numbers compare as addresses do.
+        let priorities: Vec<i64> =
+            desired.resources.values().map(|r| -i64::from(r.priority)).collect();
+        let rank = |node: NodeIndex| Reverse((priorities[node.index()], node));
         let mut waiting: Vec<usize> = vec![0; self.graph.node_count()];
-        let mut ready = BTreeSet::new();
+        let mut ready = BinaryHeap::new();
         for node in self.graph.node_indices() {
             waiting[node.index()] = self.direct(node).count();
             if waiting[node.index()] == 0 {
-                ready.insert(rank(node));
+                ready.push(rank(node));
             }
         }
         let mut order = Vec::with_capacity(self.graph.node_count());
-        while let Some((_, address, node)) = ready.pop_first() {
-            order.push(address);
+        while let Some(Reverse((_, node))) = ready.pop() {
+            order.push(self.graph[node]);
             for dependant in self.graph.neighbors_directed(node, petgraph::Incoming) {
-                if self.component[dependant.index()] == self.component[node.index()] {
+                if self.same_component(dependant, node) {
                     continue;
                 }
                 waiting[dependant.index()] -= 1;
                 if waiting[dependant.index()] == 0 {
-                    ready.insert(rank(dependant));
+                    ready.push(rank(dependant));
                 }
             }
         }
@@ -108,9 +128,11 @@ impl<'a> Graph<'a> {
 
     /// Dependencies outside the node's own cycle.
     fn direct(&self, node: NodeIndex) -> impl Iterator<Item = NodeIndex> + '_ {
-        self.graph
-            .neighbors(node)
-            .filter(move |to| self.component[to.index()] != self.component[node.index()])
+        self.graph.neighbors(node).filter(move |to| !self.same_component(*to, node))
+    }
+
+    fn node(&self, address: &Address) -> Option<NodeIndex> {
+        self.addresses.binary_search(&address).ok().map(NodeIndex::new)
     }
 
     /// Returns all resources, each after what it depends on.
@@ -120,15 +142,15 @@ impl<'a> Graph<'a> {
 
     /// Returns the place of a resource in the order; unknown ones come last.
     pub fn position(&self, address: &Address) -> usize {
-        self.position.get(address).copied().unwrap_or(usize::MAX)
+        self.node(address).map_or(usize::MAX, |node| self.position[node.index()])
     }
 
     /// Returns the direct dependencies of a resource, edges inside a cycle left out, sorted.
     pub fn dependencies(&self, address: &Address) -> BTreeSet<&'a Address> {
-        let Some(node) = self.index.get(address) else {
+        let Some(node) = self.node(address) else {
             return BTreeSet::new();
         };
-        self.direct(*node).map(|to| self.graph[to]).collect()
+        self.direct(node).map(|to| self.graph[to]).collect()
     }
 
     /// Returns the given resources and everything they depend on, directly or not.
@@ -153,12 +175,13 @@ impl<'a> Graph<'a> {
         let mut seen = BTreeSet::new();
         let mut open: Vec<&Address> = self.dependencies(of).into_iter().collect();
         while let Some(address) = open.pop() {
-            let Some((known, _)) = self.index.get_key_value(address) else { continue };
-            if !seen.insert(*known) {
+            let Some(node) = self.node(address) else { continue };
+            let known = self.graph[node];
+            if !seen.insert(known) {
                 continue;
             }
             if is_end(known) {
-                ends.insert(*known);
+                ends.insert(known);
             } else {
                 open.extend(self.dependencies(known));
             }

@@ -3,9 +3,9 @@
 //! In reading order: `slots` says when work is due, `retention` what stays, `graph` what comes
 //! before what, `condition` how a resource compares with where it should be, `planner` what is done
 //! about all of it, `gates` what each step waits for, `precondition` what is looked at again at the
-//! write, `check` which promise a plan would break; `status`, `explain` and `render` tell people,
-//! `simulate` what a retention policy promises, `whatif` what a loss would leave, `runbook` how
-//! people bring everything back without this program.
+//! write, `check` which promise a plan would break; `status`, `objectives`, `explain` and `render`
+//! tell people, `simulate` what a retention policy promises, `whatif` what a loss would leave,
+//! `runbook` how people bring everything back without this program.
 //!
 //! Must not contain: async, I/O, clocks, iteration in hash order.
 
@@ -16,6 +16,8 @@ mod condition;
 pub mod explain;
 mod gates;
 pub mod graph;
+mod index;
+pub mod objectives;
 mod outcome;
 mod planner;
 mod precondition;
@@ -34,6 +36,6 @@ pub use check::check;
 pub use explain::explain;
 pub use gates::gates;
 pub use outcome::Outcome;
-pub use planner::{plan, plan_only};
+pub use planner::{Planner, plan, plan_only, retention_of};
 pub use precondition::precondition;
 pub use status::status;

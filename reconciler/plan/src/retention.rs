@@ -7,6 +7,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use model::desired::{Keep, Retention};
@@ -85,7 +86,11 @@ pub enum Period {
 impl Period {
     /// Returns the number of the period that an instant lies in; it grows with time.
     pub fn key(self, at: Timestamp, zone: &TimeZone) -> i64 {
-        let date = || zone.to_datetime(at).date();
+        self.key_of(at, || zone.to_datetime(at).date())
+    }
+
+    /// [`Period::key`] with a date that is asked for only where it matters.
+    fn key_of(self, at: Timestamp, date: impl Fn() -> Date) -> i64 {
         match self {
             Self::Point => at.as_millisecond(),
             Self::Hour => at.as_second().div_euclid(3600),
@@ -124,7 +129,7 @@ impl Period {
     }
 }
 
-fn day_number(date: jiff::civil::Date) -> i64 {
+fn day_number(date: Date) -> i64 {
     let epoch = jiff::civil::date(1970, 1, 1);
     date.duration_since(epoch).as_hours().div_euclid(24)
 }
@@ -158,57 +163,108 @@ pub fn judge(
     now: Timestamp,
     next: &dyn Fn(Timestamp) -> Option<Timestamp>,
 ) -> Vec<Verdict> {
+    judged(policy, series, now, Some(next))
+}
+
+/// Returns what [`judge`] lets go, without working out dates and reasons of what stays.
+pub fn removable(policy: &Retention, series: &[Candidate<'_>], now: Timestamp) -> Vec<Verdict> {
+    judged(policy, series, now, None)
+}
+
+fn judged(
+    policy: &Retention,
+    series: &[Candidate<'_>],
+    now: Timestamp,
+    next: Option<Next<'_>>,
+) -> Vec<Verdict> {
     let mut series: Vec<&Candidate<'_>> = series.iter().collect();
     series.sort_by(|a, b| (a.time, a.id).cmp(&(b.time, b.id)));
     let zone = crate::slots::cron::zone(&policy.time_zone).unwrap_or(TimeZone::UTC);
-    let good: Vec<&Candidate<'_>> = series
+    let good: Vec<Dated<'_>> = series
         .iter()
         .rev()
         .filter(|c| c.standing == Standing::Good && c.time <= now)
-        .copied()
+        .map(|candidate| Dated { candidate, date: zone.to_datetime(candidate.time).date() })
         .collect();
-    let mut marks: Vec<Marks> = vec![Marks::default(); good.len()];
+    let mut marks: Vec<Marks> = vec![Marks::new(next.is_some()); good.len()];
     if is_empty(policy) {
-        marks.iter_mut().for_each(|m| m.because("the policy has no rule", None));
+        marks.iter_mut().for_each(|m| m.because(|| "the policy has no rule".to_owned(), || None));
     }
     for (word, keep, period) in rules(policy) {
         mark_rule(&Rule { word, keep, period, zone: &zone, now, next }, &good, &mut marks);
     }
     mark_within(policy, &good, &mut marks, now, next);
-    for (candidate, mark) in good.iter().zip(&mut marks) {
-        for tag in candidate.tags.intersection(&policy.tags) {
-            mark.because(format!("tag {tag}"), None);
+    for (good, mark) in good.iter().zip(&mut marks) {
+        for tag in good.candidate.tags.intersection(&policy.tags) {
+            mark.because(|| format!("tag {tag}"), || None);
         }
     }
     mark_floor(policy, &good, &mut marks);
-    let newest_good = good.first().map(|c| (c.time, c.id));
+    let newest_good = good.first().map(|good| (good.candidate.time, good.candidate.id));
     // Both lists hold the good points in the same order, one of them backwards.
     let mut marks = good.iter().zip(&marks).rev().peekable();
     series
         .into_iter()
-        .map(|candidate| {
-            let mark = marks.next_if(|(good, _)| std::ptr::eq(**good, candidate));
-            verdict(candidate, mark.map(|(_, mark)| mark), newest_good, now)
+        .filter_map(|candidate| {
+            let mark = marks.next_if(|(good, _)| std::ptr::eq(good.candidate, candidate));
+            let mark = mark.map(|(_, mark)| mark);
+            if next.is_none() && mark.is_some_and(|mark| mark.kept) {
+                return None;
+            }
+            let verdict = verdict(candidate, mark, newest_good, now);
+            (next.is_some() || !verdict.keep).then_some(verdict)
         })
         .collect()
 }
 
+/// The first scheduled instant after another.
+type Next<'a> = &'a dyn Fn(Timestamp) -> Option<Timestamp>;
+
+/// A good point and its day in the policy's zone.
+struct Dated<'a> {
+    candidate: &'a Candidate<'a>,
+    date: Date,
+}
+
 /// Why a good point stays.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Marks {
+    kept: bool,
+    /// Reasons and dates are wanted, not only whether it stays.
+    detailed: bool,
     reasons: Vec<String>,
     /// The latest date of all rules; `None` inside: one of them has no date.
     until: Option<Option<Timestamp>>,
 }
 
 impl Marks {
-    fn because(&mut self, reason: impl Into<String>, until: Option<Timestamp>) {
-        self.reasons.push(reason.into());
-        self.until = Some(match (self.until, until) {
+    fn new(detailed: bool) -> Self {
+        Self { kept: false, detailed, reasons: Vec::new(), until: None }
+    }
+
+    fn because(
+        &mut self,
+        reason: impl FnOnce() -> String,
+        until: impl FnOnce() -> Option<Timestamp>,
+    ) {
+        self.kept = true;
+        if !self.detailed {
+            return;
+        }
+        self.reasons.push(reason());
+        self.until = Some(match (self.until, until()) {
             (None, until) => until,
             (Some(Some(a)), Some(b)) => Some(a.max(b)),
             _ => None,
         });
+    }
+
+    /// A reason that says nothing of dates.
+    fn also(&mut self, reason: impl FnOnce() -> String) {
+        self.kept = true;
+        if self.detailed {
+            self.reasons.push(reason());
+        }
     }
 }
 
@@ -218,12 +274,12 @@ struct Rule<'a> {
     period: Period,
     zone: &'a TimeZone,
     now: Timestamp,
-    next: &'a dyn Fn(Timestamp) -> Option<Timestamp>,
+    next: Option<Next<'a>>,
 }
 
 /// restic's rule: newest first, a point is kept when it opens another period and there is room; the
 /// oldest point of all is kept while there is room, so that a young series keeps its beginning.
-fn mark_rule(rule: &Rule<'_>, good: &[&Candidate<'_>], marks: &mut [Marks]) {
+fn mark_rule(rule: &Rule<'_>, good: &[Dated<'_>], marks: &mut [Marks]) {
     let room = match rule.keep {
         Keep::Unset | Keep::Count(0) => return,
         Keep::Count(n) => Some(n),
@@ -231,15 +287,16 @@ fn mark_rule(rule: &Rule<'_>, good: &[&Candidate<'_>], marks: &mut [Marks]) {
     };
     let mut used = 0u32;
     let mut last = None;
-    let newest_key = good.first().map_or(0, |c| rule.period.key(c.time, rule.zone));
-    for (i, candidate) in good.iter().enumerate() {
+    let key = |good: &Dated<'_>| rule.period.key_of(good.candidate.time, || good.date);
+    let newest_key = good.first().map_or(0, key);
+    for (i, point) in good.iter().enumerate() {
         if room.is_some_and(|room| used >= room) {
             break;
         }
         let key = match rule.period {
             // Two points of one instant are still two.
             Period::Point => -i64::try_from(i).unwrap_or(i64::MAX),
-            period => period.key(candidate.time, rule.zone),
+            _ => key(point),
         };
         let opens = last != Some(key);
         if !opens && i + 1 != good.len() {
@@ -249,13 +306,15 @@ fn mark_rule(rule: &Rule<'_>, good: &[&Candidate<'_>], marks: &mut [Marks]) {
         last = Some(key);
         let word = rule.word;
         match room {
-            None => marks[i].because(format!("{word}, for ever"), None),
+            None => marks[i].because(|| format!("{word}, for ever"), || None),
             Some(room) => {
                 let rank =
                     Rank { newer: used - 1, room, newest_key, opens, oldest: i + 1 == good.len() };
-                let date = removable(rule, candidate.time, rank);
                 let oldest = if opens { "" } else { ", as the oldest" };
-                marks[i].because(format!("{word} {used} of {room}{oldest}"), date);
+                marks[i].because(
+                    || format!("{word} {used} of {room}{oldest}"),
+                    || falls_out(rule, point.candidate.time, rank),
+                );
             }
         }
     }
@@ -277,11 +336,12 @@ struct Rank {
 
 /// When a point falls out of a rule: when its own period has a newer point, or when so many newer
 /// periods have one that there is no room. One that becomes the oldest later may stay longer.
-fn removable(rule: &Rule<'_>, time: Timestamp, rank: Rank) -> Option<Timestamp> {
+fn falls_out(rule: &Rule<'_>, time: Timestamp, rank: Rank) -> Option<Timestamp> {
+    let next = rule.next?;
     let key = |at| rule.period.key(at, rule.zone);
     let own = key(time);
     let Rank { mut newer, room, mut newest_key, mut opens, oldest } = rank;
-    let mut at = (rule.next)(rule.now)?;
+    let mut at = next(rule.now)?;
     for _ in 0..PERIODS_AHEAD_MAX {
         if key(at) == own && opens {
             if !oldest {
@@ -296,48 +356,54 @@ fn removable(rule: &Rule<'_>, time: Timestamp, rank: Rank) -> Option<Timestamp> 
         if newer >= room {
             return Some(at);
         }
-        at = (rule.next)(rule.period.last_second(at, rule.zone)?)?;
+        at = next(rule.period.last_second(at, rule.zone)?)?;
     }
     None
 }
 
 fn mark_within(
     policy: &Retention,
-    good: &[&Candidate<'_>],
+    good: &[Dated<'_>],
     marks: &mut [Marks],
     now: Timestamp,
-    next: &dyn Fn(Timestamp) -> Option<Timestamp>,
+    next: Option<Next<'_>>,
 ) {
     let (Some(within_s), Some(newest)) = (policy.within_s, good.first()) else { return };
+    let newest = newest.candidate.time;
     let within = seconds(within_s);
-    for (candidate, mark) in good.iter().zip(marks) {
-        if newest.time.duration_since(candidate.time) >= within && newest.time != candidate.time {
+    for (point, mark) in good.iter().zip(marks) {
+        let time = point.candidate.time;
+        if newest.duration_since(time) >= within && newest != time {
             continue;
         }
         // The first slot that is as far away as the span, or further.
         let before = |end: Timestamp| end.checked_sub(SignedDuration::from_secs(1)).ok();
-        let end = candidate.time.checked_add(within).ok().and_then(before);
-        let date = end.and_then(|end| next(end.max(now)));
-        mark.because(format!("within {} of the newest", span(within_s)), date);
+        let date = || {
+            let end = time.checked_add(within).ok().and_then(before);
+            end.and_then(|end| next?(end.max(now)))
+        };
+        mark.because(|| format!("within {} of the newest", span(within_s)), date);
     }
 }
 
 /// The newest proven point stays, and never fewer than `at_least` points do.
-fn mark_floor(policy: &Retention, good: &[&Candidate<'_>], marks: &mut [Marks]) {
-    if let Some(i) = good.iter().position(|c| c.proven) {
-        marks[i].reasons.push("newest proven point".to_owned());
+fn mark_floor(policy: &Retention, good: &[Dated<'_>], marks: &mut [Marks]) {
+    if let Some(i) = good.iter().position(|good| good.candidate.proven) {
+        marks[i].also(|| "newest proven point".to_owned());
     }
-    for (candidate, mark) in good.iter().zip(marks.iter_mut()) {
-        mark.reasons.extend(candidate.pins.iter().cloned());
+    for (good, mark) in good.iter().zip(marks.iter_mut()) {
+        for pin in &good.candidate.pins {
+            mark.also(|| pin.clone());
+        }
     }
     let at_least = policy.at_least.max(1) as usize;
-    let mut kept = marks.iter().filter(|m| !m.reasons.is_empty()).count();
+    let mut kept = marks.iter().filter(|m| m.kept).count();
     for mark in marks.iter_mut() {
         if kept >= at_least {
             break;
         }
-        if mark.reasons.is_empty() {
-            mark.reasons.push(format!("at least {at_least}"));
+        if !mark.kept {
+            mark.also(|| format!("at least {at_least}"));
             kept += 1;
         }
     }
@@ -351,9 +417,7 @@ fn verdict(
 ) -> Verdict {
     let newer_good = newest_good.is_some_and(|newest| newest > (candidate.time, candidate.id));
     let (keep, mut reasons, removable_at) = match (mark, &candidate.standing) {
-        (Some(mark), _) if !mark.reasons.is_empty() => {
-            (true, mark.reasons.clone(), mark.until.flatten())
-        }
+        (Some(mark), _) if mark.kept => (true, mark.reasons.clone(), mark.until.flatten()),
         (Some(_), _) => (false, vec!["no rule keeps it".to_owned()], None),
         (None, _) if candidate.time > now => {
             (true, vec!["stamped in the future: no rule looks at it".to_owned()], None)

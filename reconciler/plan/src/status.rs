@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::alarms::alarms;
 use crate::condition::conditions;
 use crate::gates::active_holds;
+use crate::objectives::CopiesReport;
 use crate::planner::newest_served;
 use crate::slots::{Calendar, Dueness, jitter_s};
 use crate::view::{PointRef, View};
@@ -74,8 +75,11 @@ pub struct ResourceStatus {
     pub copies: u32,
     /// How many there should be.
     pub copies_wanted: Option<u32>,
-    /// Whether that is kept.
+    /// Whether all that was promised of copies is kept.
     pub copies_verdict: Verdict,
+    /// The copies one by one, the promises, and the cheapest mend; `None`: nothing was promised.
+    #[serde(default)]
+    pub copies_report: Option<CopiesReport>,
     /// When the next backup is due; in the past when one is due.
     pub next_due: Option<Timestamp>,
     /// Per repository: how many points, how many proven, the newest.
@@ -132,9 +136,10 @@ pub fn status(desired: &Desired, observed: &Observed, now: Timestamp) -> Status 
     Status {
         at: now,
         commit: desired.commit.clone(),
-        resources: conditions
-            .iter()
-            .map(|(address, condition)| (address.clone(), resource(&view, address, condition)))
+        resources: desired
+            .resources
+            .keys()
+            .map(|address| (address.clone(), resource(&view, address, conditions.get(address))))
             .collect(),
         repositories: repositories(&view),
         alarms: alarms.iter().map(crate::alarms::Alarm::wait).collect(),
@@ -146,16 +151,17 @@ pub fn status(desired: &Desired, observed: &Observed, now: Timestamp) -> Status 
 fn resource(view: &View<'_>, address: &Address, condition: &Condition) -> ResourceStatus {
     let newest = view.best(address, |_| true);
     let proven = view.newest_proven(address);
-    let age_s = proven.map(|p| age(view, p));
+    let age_s = proven.map(|p| age(view, &p));
     let objectives = view.desired.resources.get(address).map(|r| r.objectives.clone());
     let objectives = objectives.unwrap_or_default();
     let unread = view.repositories_of(address).into_iter().any(|n| view.repository_id(n).is_none());
     let copies = copies(view, address, condition, objectives.rpo_s);
-    let last = view.points(address).iter().rfind(|p| !view.is_future(p.taken_at()));
+    let report = crate::objectives::copies(view, address, condition);
+    let last = view.points(address).rfind(|p| !view.is_future(p.taken_at()));
     ResourceStatus {
         condition: condition.clone(),
-        newest: newest.map(point),
-        newest_proven: proven.map(point),
+        newest: newest.as_ref().map(point),
+        newest_proven: proven.as_ref().map(point),
         age_s,
         rpo_s: objectives.rpo_s,
         rpo: match (objectives.rpo_s, age_s) {
@@ -167,12 +173,8 @@ fn resource(view: &View<'_>, address: &Address, condition: &Condition) -> Resour
         },
         copies,
         copies_wanted: objectives.copies,
-        copies_verdict: match objectives.copies {
-            None => Verdict::NoObjective,
-            Some(wanted) if copies >= wanted => Verdict::Kept,
-            Some(_) if unread => Verdict::Unknown,
-            Some(_) => Verdict::Violated,
-        },
+        copies_verdict: report.as_ref().map_or(Verdict::NoObjective, CopiesReport::verdict),
+        copies_report: report,
         next_due: next_due(view, address),
         repositories: per_repository(view, address),
         awaiting_commit: view
@@ -210,9 +212,7 @@ fn copies(view: &View<'_>, address: &Address, condition: &Condition, rpo_s: Opti
         .into_iter()
         .filter(|name| {
             view.points_in(address, name).any(|p| {
-                view.is_good(p)
-                    && view.is_proven(p.id())
-                    && rpo_s.is_none_or(|rpo| age(view, p) <= rpo)
+                view.is_good(&p) && p.proven && rpo_s.is_none_or(|rpo| age(view, &p) <= rpo)
             })
         })
         .count();
@@ -252,7 +252,7 @@ fn per_repository(view: &View<'_>, address: &Address) -> BTreeMap<Name, CopyStat
             newest: None,
         });
         copy.points += 1;
-        copy.proven += u64::from(view.is_proven(point.id()));
+        copy.proven += u64::from(point.proven);
         copy.newest = copy.newest.max(Some(point.taken_at()));
     }
     copies

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::Timestamp;
 use model::agent::{Agent, SecretRef, Tree};
 use model::desired::{
-    Anomaly, Backup, Budget, ConditionKind, Connection, Desired, FailureDomain, Guardrail, Hold,
-    Hooks, Host, Keep, Objectives, Point, Recovery, RecoveryPolicy, Repeat, RepositorySpec,
+    Anomaly, Backup, Budget, ConditionKind, Connection, Desired, Erasure, FailureDomain, Guardrail,
+    Hold, Hooks, Host, Keep, Objectives, Point, Recovery, RecoveryPolicy, Repeat, RepositorySpec,
     Resource, Response, Retention, Schedule, Scope, StorageSpec, Trigger, VerifyPolicy, When,
 };
 use model::digest::Digest;
@@ -182,6 +182,28 @@ impl World {
             .proven("a1")
     }
 
+    /// Much to do: expiry and reclaim, a backup and its verification, a policy's restore over live
+    /// data.
+    pub(crate) fn busy() -> Self {
+        Self::new()
+            .repository("local")
+            .resource("shop/files")
+            .resource("shop/db")
+            .backup("shop", &["shop/files", "shop/db"], &["local"])
+            .keep("shop", keep_last(1))
+            .point("local", "a1", "shop/files", ago(1), |r| r.slot = Some(ago(1)))
+            .point("local", "a2", "shop/files", ago(2), |_| {})
+            .point("local", "b1", "shop/db", ago(1), |r| {
+                r.slot = Some(ago(1));
+                r.marker = position(9);
+            })
+            .proven("a1")
+            .proven("a2")
+            .proven("b1")
+            .found("shop/db", position(5))
+            .policy(&["shop/db"], &[(ConditionKind::RolledBack, Response::Restore)])
+    }
+
     pub(crate) fn repository(mut self, text: &str) -> Self {
         let spec = RepositorySpec {
             name: name(text),
@@ -191,6 +213,8 @@ impl World {
             failure_domain: FailureDomain::default(),
             medium: None,
             append_only: false,
+            immutable: false,
+            offline: false,
         };
         self.desired.repositories.insert(name(text), spec);
         self.observed.repositories.insert(
@@ -436,6 +460,27 @@ impl World {
                 kept: Some("what was there".to_owned()),
             },
         );
+        self
+    }
+
+    /// An erasure `gdpr` of points of a resource, seen four days ago.
+    pub(crate) fn erasure(
+        mut self,
+        of: &str,
+        digits: &[&str],
+        with: impl FnOnce(&mut Erasure),
+    ) -> Self {
+        let mut doc = Erasure {
+            name: name("gdpr"),
+            resource: address(of),
+            reason: "asked for by the customer".to_owned(),
+            snapshots: digits.iter().map(|digits| snapshot(digits)).collect(),
+            approved_by: ["ann".to_owned(), "ben".to_owned()].into(),
+            cooling_off_s: 72 * 3600,
+        };
+        with(&mut doc);
+        self.observed.memory.erasures.insert(doc.digest(), ago(96));
+        self.desired.erasures.insert(name("gdpr"), doc);
         self
     }
 

@@ -7,59 +7,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use model::desired::{Backup, Desired};
 use model::id::{Address, Name, RepositoryId, SnapshotId};
-use model::observed::{Observed, RecoveryPhase, RecoveryRecord, RepositoryObservation, is_proven};
+use model::observed::{
+    Observed, RecoveryPhase, RecoveryRecord, RepositoryObservation, SnapshotInfo, is_proven,
+};
 use model::receipt::{Control, ControlBody, EvidenceKind, Marker, Receipt};
 
+pub(crate) use crate::index::RepositoryState;
+use crate::index::{Index, repository_state, taken_at};
 use crate::retention::Standing;
 
 /// How far the clocks of two machines may differ before an instant counts as lying in the future.
 pub(crate) const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
 
-/// What a repository of the desired state turned out to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum RepositoryState<'a> {
-    /// It is the one that is meant.
-    Ready(&'a RepositoryId),
-    /// There is none yet, and nothing knows of one.
-    New,
-    /// There is none, and there was one.
-    Lost(&'a str),
-    /// Another one is in its place.
-    Other { expected: &'a RepositoryId, found: &'a RepositoryId },
-    /// It could not be read.
-    Unknown { reason: &'a str, detail: &'a str },
-}
-
-impl RepositoryState<'_> {
-    /// Why it cannot be used, with a stable word; `None` when it can.
-    pub(crate) fn trouble(&self) -> Option<(&'static str, String)> {
-        match self {
-            Self::Ready(_) | Self::New => None,
-            Self::Lost(detail) => Some((
-                "RepositoryLost",
-                format!("a repository was known here and is gone: {detail}"),
-            )),
-            Self::Other { expected, found } => Some((
-                "RepositoryReplaced",
-                format!(
-                    "repository {} is expected here, {} was found",
-                    expected.short(),
-                    found.short()
-                ),
-            )),
-            Self::Unknown { reason, detail } => Some((
-                "RepositoryUnknown",
-                format!("the repository could not be read: {reason}: {detail}"),
-            )),
-        }
-    }
-}
-
 /// A point of a resource in a repository.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PointRef<'a> {
     pub(crate) repository: &'a Name,
-    pub(crate) info: &'a model::observed::SnapshotInfo,
+    pub(crate) info: &'a SnapshotInfo,
+    /// Its stored bytes were read again.
+    pub(crate) proven: bool,
 }
 
 impl<'a> PointRef<'a> {
@@ -73,7 +39,7 @@ impl<'a> PointRef<'a> {
 
     /// The instant of the consistency point.
     pub(crate) fn taken_at(&self) -> Timestamp {
-        self.receipt().map_or(self.info.time, |receipt| receipt.taken_at)
+        taken_at(self.info)
     }
 
     pub(crate) fn is_complete(&self) -> bool {
@@ -96,89 +62,100 @@ pub(crate) struct View<'a> {
     pub(crate) observed: &'a Observed,
     pub(crate) now: Timestamp,
     pub(crate) repositories: BTreeMap<&'a Name, RepositoryState<'a>>,
-    /// Points of the desired resources, oldest first.
-    points: BTreeMap<&'a Address, Vec<PointRef<'a>>>,
-    /// Points whose resource is in no document, counted by address.
-    pub(crate) orphans: BTreeMap<(&'a Address, &'a Name), usize>,
+    index: Held<'a>,
+    tables: Vec<&'a [SnapshotInfo]>,
     pub(crate) controls: Vec<&'a Control>,
     /// The newest baseline record of each resource.
     baselines: BTreeMap<&'a Address, (Timestamp, &'a Marker)>,
-    aliases: BTreeMap<&'a Address, &'a Address>,
-    backups: BTreeMap<&'a Address, Vec<&'a Backup>>,
+}
+
+/// An index of one's own, or one that is kept from plan to plan.
+enum Held<'a> {
+    Own(Box<Index<'a>>),
+    Kept(&'a Index<'a>),
 }
 
 impl<'a> View<'a> {
     pub(crate) fn new(desired: &'a Desired, observed: &'a Observed, now: Timestamp) -> Self {
+        let index = Box::new(Index::new(desired, observed));
+        Self::with(Held::Own(index), desired, observed, now)
+    }
+
+    /// A view over an index that is up to date with the observation.
+    pub(crate) fn over(
+        index: &'a Index<'a>,
+        desired: &'a Desired,
+        observed: &'a Observed,
+        now: Timestamp,
+    ) -> Self {
+        Self::with(Held::Kept(index), desired, observed, now)
+    }
+
+    fn with(index: Held<'a>, desired: &'a Desired, observed: &'a Observed, now: Timestamp) -> Self {
         let repositories: BTreeMap<_, _> = desired
             .repositories
             .keys()
             .map(|name| (name, repository_state(desired, observed, name)))
             .collect();
-        let aliases = aliases(desired);
-        let mut backups: BTreeMap<&Address, Vec<&Backup>> = BTreeMap::new();
-        for backup in desired.backups.values() {
-            for address in &backup.resources {
-                backups.entry(address).or_default().push(backup);
-            }
-        }
+        let tables = match &index {
+            Held::Own(index) => index.tables(observed),
+            Held::Kept(index) => index.tables(observed),
+        };
         let mut view = Self {
             desired,
             observed,
             now,
             repositories,
-            points: BTreeMap::new(),
-            orphans: BTreeMap::new(),
+            index,
+            tables,
             controls: Vec::new(),
             baselines: BTreeMap::new(),
-            aliases,
-            backups,
         };
-        view.collect();
+        view.collect_controls();
         view
     }
 
-    fn collect(&mut self) {
+    fn collect_controls(&mut self) {
         for (name, state) in &self.repositories {
-            if !matches!(state, RepositoryState::Ready(_)) {
-                continue;
+            if let RepositoryState::Ready(_) = state
+                && let Some(RepositoryObservation::Known { controls, .. }) =
+                    self.observed.repositories.get(*name)
+            {
+                self.controls.extend(controls);
             }
-            let Some(RepositoryObservation::Known { snapshots, controls, .. }) =
-                self.observed.repositories.get(*name)
-            else {
-                continue;
-            };
-            self.controls.extend(controls);
-            for info in snapshots {
-                let Some(address) = &info.address else { continue };
-                match self.aliases.get(address) {
-                    Some(current) => self
-                        .points
-                        .entry(*current)
-                        .or_default()
-                        .push(PointRef { repository: name, info }),
-                    None => *self.orphans.entry((address, *name)).or_default() += 1,
-                }
-            }
-        }
-        for points in self.points.values_mut() {
-            points.sort_by(|a, b| {
-                (a.taken_at(), a.repository, a.id()).cmp(&(b.taken_at(), b.repository, b.id()))
-            });
         }
         self.controls.sort_by_key(|control| control.at);
         for control in &self.controls {
             if let ControlBody::Baseline { address, marker, .. } = &control.body
-                && let Some(current) = self.aliases.get(address)
+                && let Some(current) = self.current(address)
                 && !self.is_future(control.at)
             {
-                self.baselines.insert(*current, (control.at, marker));
+                self.baselines.insert(current, (control.at, marker));
             }
         }
     }
 
+    pub(crate) fn index(&self) -> &Index<'a> {
+        match &self.index {
+            Held::Own(index) => index,
+            Held::Kept(index) => index,
+        }
+    }
+
     /// Points of a resource in all readable repositories, oldest first.
-    pub(crate) fn points(&self, address: &Address) -> &[PointRef<'a>] {
-        self.points.get(address).map_or(&[], Vec::as_slice)
+    pub(crate) fn points<'v>(
+        &'v self,
+        address: &Address,
+    ) -> impl DoubleEndedIterator<Item = PointRef<'a>> + ExactSizeIterator + Clone + use<'v, 'a>
+    {
+        self.index().places(address).iter().map(move |place| {
+            let repository = usize::from(place.repository);
+            PointRef {
+                repository: self.index().repositories[repository],
+                info: &self.tables[repository][place.at as usize],
+                proven: place.proven,
+            }
+        })
     }
 
     /// Points of a resource in one repository, oldest first.
@@ -186,18 +163,19 @@ impl<'a> View<'a> {
         &'v self,
         address: &Address,
         repository: &'v Name,
-    ) -> impl DoubleEndedIterator<Item = &'v PointRef<'a>> + 'v {
-        self.points(address).iter().filter(move |p| p.repository == repository)
+    ) -> impl DoubleEndedIterator<Item = PointRef<'a>> + use<'v, 'a> {
+        self.points(address).filter(move |p| p.repository == repository)
     }
 
     /// Backups that select a resource, by name.
     pub(crate) fn backups(&self, address: &Address) -> &[&'a Backup] {
-        self.backups.get(address).map_or(&[], Vec::as_slice)
+        self.index().backups(address)
     }
 
     /// The desired resource to which an address belongs, by its present or an earlier name.
     pub(crate) fn current(&self, address: &Address) -> Option<&'a Address> {
-        self.aliases.get(address).copied()
+        let index = self.index();
+        index.number(address).map(|number| index.addresses[number as usize])
     }
 
     /// Repositories that a resource's backups name, in the order of the documents.
@@ -259,8 +237,8 @@ impl<'a> View<'a> {
 
     /// The newest proven good point of a resource; among copies of one instant, the one whose
     /// repository the documents name first.
-    pub(crate) fn newest_proven(&self, address: &Address) -> Option<&PointRef<'a>> {
-        self.best(address, |point| self.is_proven(point.id()))
+    pub(crate) fn newest_proven(&self, address: &Address) -> Option<PointRef<'a>> {
+        self.best(address, |point| point.proven)
     }
 
     /// The newest good point that satisfies a condition.
@@ -268,20 +246,18 @@ impl<'a> View<'a> {
         &self,
         address: &Address,
         accepts: impl Fn(&PointRef<'a>) -> bool,
-    ) -> Option<&PointRef<'a>> {
+    ) -> Option<PointRef<'a>> {
         let order = self.repositories_of(address);
         let preference = |point: &PointRef<'_>| {
             order.iter().position(|name| *name == point.repository).unwrap_or(usize::MAX)
         };
-        self.points(address).iter().filter(|point| self.is_good(point) && accepts(point)).max_by(
-            |a, b| {
-                (a.taken_at(), std::cmp::Reverse(preference(a)), b.id()).cmp(&(
-                    b.taken_at(),
-                    std::cmp::Reverse(preference(b)),
-                    a.id(),
-                ))
-            },
-        )
+        self.points(address).filter(|point| self.is_good(point) && accepts(point)).max_by(|a, b| {
+            (a.taken_at(), std::cmp::Reverse(preference(a)), b.id()).cmp(&(
+                b.taken_at(),
+                std::cmp::Reverse(preference(b)),
+                a.id(),
+            ))
+        })
     }
 
     /// The newest baseline record of a resource.
@@ -292,11 +268,8 @@ impl<'a> View<'a> {
     /// Where a resource should be: the newest complete point or the newest baseline record.
     pub(crate) fn baseline(&self, address: &Address) -> Option<Baseline<'a>> {
         let record = self.control_baseline(address);
-        let point = self
-            .points(address)
-            .iter()
-            .rev()
-            .find(|p| p.is_complete() && !self.is_future(p.taken_at()));
+        let point =
+            self.points(address).rev().find(|p| p.is_complete() && !self.is_future(p.taken_at()));
         match (record, point.and_then(|p| p.receipt())) {
             (Some((at, marker)), Some(receipt)) if at > receipt.taken_at => {
                 Some(Baseline { at, marker, receipt: None })
@@ -316,7 +289,6 @@ impl<'a> View<'a> {
     pub(crate) fn comparable(&self, address: &Address) -> Vec<&'a Receipt> {
         let since = self.control_baseline(address).map(|(at, _)| at);
         self.points(address)
-            .iter()
             .filter_map(|point| point.receipt())
             .filter(|receipt| receipt.complete && !self.is_future(receipt.taken_at))
             .filter(|receipt| since.is_none_or(|since| receipt.taken_at >= since))
@@ -357,42 +329,6 @@ impl<'a> View<'a> {
     /// Whether two addresses name one resource, by its present or an earlier name.
     pub(crate) fn same(&self, a: &Address, b: &Address) -> bool {
         a == b || self.current(a).is_some_and(|current| Some(current) == self.current(b))
-    }
-}
-
-/// Present and earlier addresses to the present one. An earlier address that is in use again
-/// belongs to its new owner; one that two resources claim belongs to the first of them.
-fn aliases(desired: &Desired) -> BTreeMap<&Address, &Address> {
-    let mut aliases: BTreeMap<&Address, &Address> =
-        desired.resources.keys().map(|address| (address, address)).collect();
-    for (address, resource) in &desired.resources {
-        for former in &resource.formerly {
-            aliases.entry(former).or_insert(address);
-        }
-    }
-    aliases
-}
-
-fn repository_state<'a>(
-    desired: &'a Desired,
-    observed: &'a Observed,
-    name: &'a Name,
-) -> RepositoryState<'a> {
-    let pinned = desired.repositories.get(name).and_then(|spec| spec.id.as_ref());
-    let known = pinned.or_else(|| observed.memory.repositories.get(name));
-    match observed.repositories.get(name) {
-        Some(RepositoryObservation::Known { id, .. }) => match known {
-            Some(expected) if expected != id => RepositoryState::Other { expected, found: id },
-            _ => RepositoryState::Ready(id),
-        },
-        Some(RepositoryObservation::Absent { detail }) => match known {
-            Some(_) => RepositoryState::Lost(detail),
-            None => RepositoryState::New,
-        },
-        Some(RepositoryObservation::Unknown { reason, detail }) => {
-            RepositoryState::Unknown { reason, detail }
-        }
-        None => RepositoryState::Unknown { reason: "NotObserved", detail: "it was not looked at" },
     }
 }
 

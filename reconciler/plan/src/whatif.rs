@@ -354,13 +354,13 @@ fn survival(
         resource: address.clone(),
         fate,
         why,
-        point: point.map(|point| PointStatus {
+        point: point.as_ref().map(|point| PointStatus {
             repository: point.repository.clone(),
             snapshot: point.id().clone(),
             taken_at: point.taken_at(),
         }),
         proven: proven.is_some(),
-        loss_s: point.map(|point| {
+        loss_s: point.as_ref().map(|point| {
             u64::try_from(view.now.duration_since(point.taken_at()).as_secs()).unwrap_or(0)
         }),
         rpo_s: objectives.and_then(|o| o.rpo_s),

@@ -98,6 +98,13 @@ impl CheckReport {
     }
 }
 
+/// One thread's memory, kept from pack to pack.
+struct Scratch {
+    codec: Codec,
+    data: Vec<u8>,
+    plain: Vec<u8>,
+}
+
 struct Checker<'c> {
     store: &'c Store,
     index: &'c Index,
@@ -363,13 +370,16 @@ impl Checker<'_> {
         let total: u64 = packs.iter().map(|(_, size)| size).sum();
         self.meter.bytes_total.store(total, std::sync::atomic::Ordering::Relaxed);
         let work = || -> Result<(), PortError> {
-            let mut codec = Codec::new(self.store.level)?;
-            let mut plain = Vec::new();
+            let mut scratch = Scratch {
+                codec: Codec::new(self.store.level)?,
+                data: Vec::new(),
+                plain: Vec::new(),
+            };
             loop {
                 self.cancel.check()?;
                 let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 let Some((pack, size)) = packs.get(at) else { return Ok(()) };
-                self.pack(pack, *size, &mut codec, &mut plain)?;
+                self.pack(pack, *size, &mut scratch)?;
                 self.meter.done(1, *size);
                 self.with(|r| {
                     r.packs_read += 1;
@@ -383,13 +393,7 @@ impl Checker<'_> {
         })
     }
 
-    fn pack(
-        &self,
-        pack: &PackBlobs,
-        size: u64,
-        codec: &mut Codec,
-        plain: &mut Vec<u8>,
-    ) -> Result<(), PortError> {
+    fn pack(&self, pack: &PackBlobs, size: u64, scratch: &mut Scratch) -> Result<(), PortError> {
         let fault = |reason, blob: Option<Id>, message| Fault {
             reason,
             pack: Some(pack.id),
@@ -397,25 +401,31 @@ impl Checker<'_> {
             needed_by: None,
             message,
         };
-        let mut data = match self.store.storage.load(FileKind::Pack, &pack.id.hex(), size) {
-            Ok(data) => data,
+        let Scratch { codec, data, plain } = scratch;
+        let end = pack.blobs.iter().map(|b| u64::from(b.offset) + u64::from(b.length)).max();
+        if size > end.unwrap_or(0) + (pack::HEADER_BYTES_MAX + pack::LENGTH_BYTES) as u64 {
+            let message = format!("pack {} has {size} bytes, its blobs need fewer", pack.id);
+            self.fault(fault("PackDamaged", pack.blobs.first().map(|b| b.id), message));
+            return Ok(());
+        }
+        data.resize(size as usize, 0);
+        match self.store.storage.load_range(FileKind::Pack, &pack.id.hex(), 0, data) {
+            Ok(()) => {}
             Err(e) if crate::fetch::is_damage(&e) => {
                 self.fault(fault("PackDamaged", pack.blobs.first().map(|b| b.id), e.chain()));
                 return Ok(());
             }
             Err(e) => return Err(e),
-        };
+        }
+        // Before the blobs are opened, which works in place.
+        let named = Id::of(data) == pack.id;
         let mut faults = 0;
-        let mut copy = Vec::new();
         for blob in &pack.blobs {
             let (from, to) = (blob.offset as usize, blob.offset as usize + blob.length as usize);
-            let opened = match data.get(from..to) {
+            let opened = match data.get_mut(from..to) {
                 None => Err(damaged(format!("pack {} ends too early", pack.id))),
-                // Opening works in place; the digest and the header below need the bytes as stored.
                 Some(sealed) => {
-                    copy.clear();
-                    copy.extend_from_slice(sealed);
-                    self.store.open_blob(&pack.id, blob, &mut copy, codec, plain).map(|_| ())
+                    self.store.open_blob(&pack.id, blob, sealed, codec, plain).map(|_| ())
                 }
             };
             if let Err(e) = opened {
@@ -426,11 +436,11 @@ impl Checker<'_> {
                 self.fault(fault("BlobDamaged", Some(blob.id), e.chain()));
             }
         }
-        if Id::of(&data) != pack.id && faults == 0 {
+        if !named && faults == 0 {
             let message = format!("pack {} does not have the content of its name", pack.id);
             self.fault(fault("PackDamaged", None, message));
         }
-        match header_of(self.store, &mut data)? {
+        match header_of(self.store, data)? {
             Some(header) if header == pack.blobs => {}
             _ if faults > 0 => {}
             _ => {

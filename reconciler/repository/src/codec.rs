@@ -41,6 +41,15 @@ impl Codec {
             .map_err(|e| broken("compression", e))
     }
 
+    /// Decompresses the result of the last compression into `out`; `None` when that fails or has
+    /// another length.
+    pub fn decompress_packed(&mut self, length: usize, out: &mut Vec<u8>) -> Option<()> {
+        let packed = std::mem::take(&mut self.packed);
+        let done = self.decompress(&packed, length, out);
+        self.packed = packed;
+        done
+    }
+
     /// Decompresses into `out`, which then holds exactly `length` bytes; `None` when the frame is
     /// damaged or of another length.
     pub fn decompress(&mut self, packed: &[u8], length: usize, out: &mut Vec<u8>) -> Option<()> {

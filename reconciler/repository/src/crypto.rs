@@ -9,7 +9,6 @@ use aws_lc_rs::cipher::{
     UnboundCipherKey,
 };
 use aws_lc_rs::iv::FixedLength;
-use aws_lc_rs::rand;
 use model::error::PortError;
 use poly1305::Poly1305;
 use poly1305::universal_hash::{KeyInit, UniversalHash};
@@ -20,8 +19,14 @@ pub const OVERHEAD_BYTES: usize = 32;
 pub(crate) const NONCE_BYTES: usize = 16;
 pub(crate) const MAC_BYTES: usize = 16;
 
+/// Bytes that go through all steps of sealing or opening before the next ones do: they stay in the
+/// processor's first cache meanwhile. A multiple of the blocks of cipher and MAC.
+const STEP_BYTES: usize = 16 << 10;
+
 /// Memory in bytes that a key file may make scrypt take; restic's own keys need 32 to 64 MiB.
 const SCRYPT_BYTES_MAX: u64 = 512 << 20;
+/// Memory in bytes up to which passes run at the same time.
+const SCRYPT_PARALLEL_BYTES_MAX: u64 = 64 << 20;
 /// Passes over that memory that a key file may ask for.
 const SCRYPT_PASSES_MAX: u32 = 64;
 
@@ -67,8 +72,20 @@ fn broken(what: &'static str) -> PortError {
 }
 
 /// Fills the buffer with random bytes from the operating system.
+///
+/// Asked for anew each time: a generator of our own would have to notice forks and resumed virtual
+/// machines, or nonces would repeat; and aws-lc's spends 60 ms of each process on gathering
+/// entropy of its own.
 pub fn random(buffer: &mut [u8]) -> Result<(), PortError> {
-    rand::fill(buffer).map_err(|_| broken("drawing random bytes"))
+    let mut done = 0;
+    while done < buffer.len() {
+        match rustix::rand::getrandom(&mut buffer[done..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(n) => done += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(broken("drawing random bytes").with_source(e)),
+        }
+    }
+    Ok(())
 }
 
 impl Cipher {
@@ -95,19 +112,60 @@ impl Cipher {
         random(&mut nonce)?;
         out.reserve(plain.len() + OVERHEAD_BYTES);
         out.extend_from_slice(&nonce);
-        let begin = out.len();
-        out.extend_from_slice(plain);
-        let context = EncryptionContext::Iv128(FixedLength::from(nonce));
-        self.encrypt
-            .less_safe_encrypt(&mut out[begin..], context)
-            .map_err(|_| broken("encryption"))?;
-        let mac = self.authenticate(&nonce, &out[begin..])?;
-        out.extend_from_slice(&mac);
+        let mut mac = self.mac(&nonce)?;
+        let mut counter = Counter::new(nonce);
+        for step in plain.chunks(STEP_BYTES) {
+            let begin = out.len();
+            out.extend_from_slice(step);
+            self.encrypt
+                .less_safe_encrypt(&mut out[begin..], EncryptionContext::Iv128(counter.next()))
+                .map_err(|_| broken("encryption"))?;
+            mac.update(&out[begin..]);
+        }
+        out.extend_from_slice(&mac.finish());
         Ok(())
     }
 
+    /// Opens sealed bytes without changing them and returns whether they are authentic and hold
+    /// `plain`. Calls `each` with all of `sealed` in order meanwhile, as it is at hand then;
+    /// `scratch` is memory that is kept from call to call.
+    pub fn holds(
+        &self,
+        sealed: &[u8],
+        plain: &[u8],
+        scratch: &mut Vec<u8>,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<bool, PortError> {
+        let Some((nonce, rest)) = sealed.split_first_chunk::<NONCE_BYTES>() else {
+            return Ok(false);
+        };
+        let Some((body, expected)) = rest.split_last_chunk::<MAC_BYTES>() else {
+            return Ok(false);
+        };
+        if body.len() != plain.len() {
+            return Ok(false);
+        }
+        each(nonce);
+        let mut mac = self.mac(nonce)?;
+        let mut counter = Counter::new(*nonce);
+        for (step, plain) in body.chunks(STEP_BYTES).zip(plain.chunks(STEP_BYTES)) {
+            each(step);
+            mac.update(step);
+            scratch.clear();
+            scratch.extend_from_slice(step);
+            self.decrypt
+                .decrypt(scratch, DecryptionContext::Iv128(counter.next()))
+                .map_err(|_| broken("decryption"))?;
+            if scratch != plain {
+                return Ok(false);
+            }
+        }
+        each(expected);
+        Ok(mac.finish() == *expected)
+    }
+
     /// Opens sealed bytes in place and returns where the plain ones lie; `None` when they were not
-    /// made with this key or have changed since.
+    /// made with this key or have changed since. The bytes are of no use afterwards then.
     pub fn open<'a>(&self, sealed: &'a mut [u8]) -> Result<Option<&'a mut [u8]>, PortError> {
         if sealed.len() < OVERHEAD_BYTES {
             return Ok(None);
@@ -116,18 +174,24 @@ impl Cipher {
         let (body, mac) = rest.split_at_mut(rest.len() - MAC_BYTES);
         let mut iv = [0; NONCE_BYTES];
         iv.copy_from_slice(nonce);
-        let expected = self.authenticate(&iv, body)?;
-        if aws_lc_rs::constant_time::verify_slices_are_equal(&expected, mac).is_err() {
-            return Ok(None);
+        let mut found = self.mac(&iv)?;
+        let mut counter = Counter::new(iv);
+        for step in body.chunks_mut(STEP_BYTES) {
+            found.update(step);
+            self.decrypt
+                .decrypt(step, DecryptionContext::Iv128(counter.next()))
+                .map_err(|_| broken("decryption"))?;
         }
-        if !body.is_empty() {
-            let context = DecryptionContext::Iv128(FixedLength::from(iv));
-            self.decrypt.decrypt(body, context).map_err(|_| broken("decryption"))?;
+        // Nobody sees the plain bytes before this.
+        if aws_lc_rs::constant_time::verify_slices_are_equal(&found.finish(), mac).is_err() {
+            body.zeroize();
+            return Ok(None);
         }
         Ok(Some(body))
     }
 
-    fn authenticate(&self, nonce: &[u8; 16], body: &[u8]) -> Result<[u8; 16], PortError> {
+    /// Begins the MAC of what is sealed with a nonce.
+    fn mac(&self, nonce: &[u8; 16]) -> Result<Mac, PortError> {
         // AES of the nonce, as the key stream that counter mode makes of one zero block.
         let mut s = [0; 16];
         self.mac
@@ -136,10 +200,46 @@ impl Cipher {
         let mut key = Zeroizing::new([0; 32]);
         key[..16].copy_from_slice(&self.parts.mac_r);
         key[16..].copy_from_slice(&s);
-        let mut poly = Poly1305::new(poly1305::Key::from_slice(&*key));
-        let whole = body.len() / 16 * 16;
-        poly.update_padded(&body[..whole]);
-        Ok(poly.compute_unpadded(&body[whole..]).into())
+        let poly = Poly1305::new(poly1305::Key::from_slice(&*key));
+        Ok(Mac { poly, rest: [0; MAC_BYTES], rest_bytes: 0 })
+    }
+}
+
+/// A MAC under way. All parts but the last one are whole blocks.
+struct Mac {
+    poly: Poly1305,
+    /// What the last part had beyond whole blocks.
+    rest: [u8; MAC_BYTES],
+    rest_bytes: usize,
+}
+
+impl Mac {
+    fn update(&mut self, part: &[u8]) {
+        debug_assert_eq!(self.rest_bytes, 0, "only the last part may end within a block");
+        let (whole, rest) = part.split_at(part.len() / MAC_BYTES * MAC_BYTES);
+        self.poly.update_padded(whole);
+        self.rest[..rest.len()].copy_from_slice(rest);
+        self.rest_bytes = rest.len();
+    }
+
+    fn finish(self) -> [u8; MAC_BYTES] {
+        self.poly.compute_unpadded(&self.rest[..self.rest_bytes]).into()
+    }
+}
+
+/// Counter mode's counter, from step to step.
+struct Counter(u128);
+
+impl Counter {
+    fn new(nonce: [u8; NONCE_BYTES]) -> Self {
+        Self(u128::from_be_bytes(nonce))
+    }
+
+    /// Returns where the next step's key stream begins, and moves on by a whole step.
+    fn next(&mut self) -> FixedLength<NONCE_BYTES> {
+        let now = self.0;
+        self.0 = now.wrapping_add(STEP_BYTES as u128 / 16);
+        FixedLength::from(now.to_be_bytes())
     }
 }
 
@@ -173,12 +273,26 @@ impl Kdf {
         sane.then_some(Self { log_n: n.trailing_zeros() as u8, r, p })
     }
 
+    /// Passes that run at the same time: each has memory of its own.
+    fn threads(&self) -> usize {
+        let bytes = 128 * u64::from(self.r) << self.log_n;
+        let fit = usize::try_from(SCRYPT_PARALLEL_BYTES_MAX / bytes.max(1)).unwrap_or(1);
+        let available = std::thread::available_parallelism().map_or(1, usize::from);
+        available.min(fit).min(self.p as usize).max(1)
+    }
+
     /// Derives the key that opens a key file.
     pub fn derive(&self, password: &[u8], salt: &[u8]) -> Result<KeyParts, PortError> {
-        let params = scrypt::Params::new(self.log_n, self.r, self.p, 64)
+        let params = scrypt::Params::new(self.log_n, self.r, self.p)
             .map_err(|_| PortError::terminal("BadKeyFile", "scrypt parameters are not valid"))?;
         let mut out = Zeroizing::new([0; 64]);
-        scrypt::scrypt(password, salt, &params, &mut *out).map_err(|_| broken("key derivation"))?;
+        // Threads of its own, so that memory is bounded whatever the number of processors.
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(self.threads())
+            .build()
+            .map_err(|e| broken("starting threads for key derivation").with_source(e))?
+            .install(|| scrypt::scrypt(password, salt, &params, &mut *out))
+            .map_err(|_| broken("key derivation"))?;
         let mut parts = KeyParts { encrypt: [0; 32], mac_k: [0; 16], mac_r: [0; 16] };
         parts.encrypt.copy_from_slice(&out[..32]);
         parts.mac_k.copy_from_slice(&out[32..48]);
@@ -194,18 +308,61 @@ mod tests {
     #[test]
     fn seals_and_opens_every_length() {
         let cipher = Cipher::new(KeyParts::random().unwrap()).unwrap();
-        for length in (0..70).chain([255, 4096, 100_001]) {
+        let step = STEP_BYTES;
+        for length in (0..70).chain([255, 4096, step - 1, step, step + 1, 2 * step, 100_001]) {
             let plain: Vec<u8> = (0..length).map(|i| i as u8).collect();
             let mut sealed = Vec::new();
             cipher.seal(&plain, &mut sealed).unwrap();
             assert_eq!(sealed.len(), length + OVERHEAD_BYTES);
+            let (mut scratch, mut seen) = (Vec::new(), Vec::new());
+            let mut holds = |sealed: &[u8], plain: &[u8]| {
+                seen.clear();
+                let each = |step: &[u8]| seen.extend_from_slice(step);
+                let same = cipher.holds(sealed, plain, &mut scratch, each).unwrap();
+                assert!(!same || seen == sealed, "all is handed over");
+                same
+            };
+            assert!(holds(&sealed, &plain));
+            assert!(!holds(&sealed, &[&plain[..], &[0]].concat()));
+            if let Some(last) = plain.len().checked_sub(1) {
+                let mut other = plain.clone();
+                other[last] ^= 1;
+                assert!(!holds(&sealed, &other));
+            }
             for at in [0, 15, 16, sealed.len() - 1, sealed.len() / 2] {
                 let mut bad = sealed.clone();
                 bad[at] ^= 1;
+                assert!(!holds(&bad, &plain), "byte {at} of {length}");
                 assert!(cipher.open(&mut bad).unwrap().is_none(), "byte {at} of {length}");
             }
             assert_eq!(cipher.open(&mut sealed).unwrap().unwrap(), &plain);
         }
+    }
+
+    /// The slow model: all of it at once, as the format's definition says it.
+    #[test]
+    fn steps_make_what_one_piece_makes() {
+        let cipher = Cipher::new(KeyParts::random().unwrap()).unwrap();
+        let plain: Vec<u8> = (0..5 * STEP_BYTES / 2 + 7).map(|i| (i / 3) as u8).collect();
+        let mut sealed = Vec::new();
+        cipher.seal(&plain, &mut sealed).unwrap();
+        let nonce: [u8; 16] = sealed[..16].try_into().unwrap();
+        let mut body = plain;
+        let context = EncryptionContext::Iv128(FixedLength::from(nonce));
+        cipher.encrypt.less_safe_encrypt(&mut body, context).unwrap();
+        assert!(sealed[16..16 + body.len()] == body);
+        let whole = body.len() / 16 * 16;
+        let mut mac = cipher.mac(&nonce).unwrap();
+        mac.poly.update_padded(&body[..whole]);
+        let expected: [u8; 16] = mac.poly.compute_unpadded(&body[whole..]).into();
+        assert_eq!(sealed[16 + body.len()..], expected);
+    }
+
+    #[test]
+    fn the_counter_carries_over_all_its_bytes() {
+        let mut counter = Counter::new([0xff; 16]);
+        counter.next();
+        assert_eq!(counter.0, STEP_BYTES as u128 / 16 - 1);
     }
 
     #[test]

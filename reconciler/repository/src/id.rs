@@ -1,13 +1,27 @@
 //! SHA-256 ids of blobs and files; used by every module.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The SHA-256 of a blob's plain content or of a file's stored bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Id(pub [u8; 32]);
+
+impl Ord for Id {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // The first eight bytes decide nearly always, and compare as one number.
+        self.prefix().cmp(&other.prefix()).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for Id {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Id {
     /// Returns the id of the given bytes.

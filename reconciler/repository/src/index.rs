@@ -3,11 +3,14 @@
 //! In memory a blob takes 48 bytes in an array sorted by id; ids are uniform, so a look-up guesses
 //! the place from the id's first bytes and is there after one or two steps.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
 
 use model::cancel::Cancel;
 use model::error::PortError;
 use model::ports::storage::FileKind;
+use rayon::slice::ParallelSliceMut;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::BLOB_BYTES_MAX;
@@ -191,6 +194,28 @@ fn find(entries: &[Entry], id: &Id) -> Option<usize> {
     (at < n && entries[at].id == *id).then_some(at)
 }
 
+/// Sorts a list whose first `known` entries are in order already: a backup adds few to many.
+fn merge(list: &mut Vec<Entry>, known: usize, order: impl Fn(&Entry, &Entry) -> Ordering + Sync) {
+    list[known..].par_sort_unstable_by(&order);
+    if known == 0 || known == list.len() {
+        return;
+    }
+    let added = list[known..].to_vec();
+    let (mut old, mut new) = (known, added.len());
+    // From the end, so that no entry is overwritten before it has moved.
+    while new > 0 {
+        let last = &added[new - 1];
+        let at = old + new - 1;
+        if old > 0 && order(&list[old - 1], last).is_gt() {
+            list[at] = list[old - 1];
+            old -= 1;
+        } else {
+            list[at] = *last;
+            new -= 1;
+        }
+    }
+}
+
 impl Index {
     /// Returns this index brought up to the files that are stored at this moment.
     pub(crate) fn refreshed(&self, store: &Store, cancel: &Cancel) -> Result<Self, PortError> {
@@ -220,31 +245,30 @@ impl Index {
     ) -> Result<Self, PortError> {
         let next = std::sync::atomic::AtomicUsize::new(0);
         let threads = store.storage.connections().min(files.len()).max(1);
-        let work = || -> Result<Vec<(Id, Vec<PackBlobs>)>, PortError> {
-            let mut mine = Vec::new();
+        let (known_data, known_tree) = self.counts();
+        let whole = Mutex::new(&mut self);
+        // Each file goes into the table when it is read: all of them as read would take twice the
+        // table's memory.
+        let work = || -> Result<(), PortError> {
             loop {
                 cancel.check()?;
                 let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                let Some(id) = files.get(at) else { return Ok(mine) };
+                let Some(id) = files.get(at) else { return Ok(()) };
                 let json = store.load(FileKind::Index, id)?;
                 let packs = parse(&json)
                     .map_err(|e| damaged(format!("index {id} is damaged")).with_source(e))?;
-                mine.push((*id, packs));
+                drop(json);
+                let mut whole = whole.lock().unwrap_or_else(PoisonError::into_inner);
+                whole.files.insert(*id);
+                packs.into_iter().for_each(|pack| whole.add(pack));
             }
         };
-        let loaded: Vec<_> = std::thread::scope(|scope| {
+        let done: Vec<Result<(), PortError>> = std::thread::scope(|scope| {
             let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             handles.into_iter().map(crate::join).collect()
         });
-        for part in loaded {
-            for (file, packs) in part? {
-                self.files.insert(file);
-                for pack in packs {
-                    self.add(pack);
-                }
-            }
-        }
-        self.sort();
+        done.into_iter().collect::<Result<(), _>>()?;
+        self.sort(known_data, known_tree);
         Ok(self)
     }
 
@@ -266,22 +290,28 @@ impl Index {
         }
     }
 
-    fn sort(&mut self) {
+    /// Puts the entries added since the lists had the given lengths into their places.
+    fn sort(&mut self, known_data: usize, known_tree: usize) {
         let packs = &self.packs;
-        for list in [&mut self.data, &mut self.tree] {
-            let key = |e: &Entry| (e.id, packs[e.pack as usize], e.offset);
-            list.sort_unstable_by_key(key);
-            list.dedup_by_key(|e| key(e));
+        // By id; places of the same blob by pack and offset.
+        let order = |a: &Entry, b: &Entry| {
+            let place = |e: &Entry| (packs[e.pack as usize], e.offset);
+            a.id.cmp(&b.id).then_with(|| place(a).cmp(&place(b)))
+        };
+        for (list, known) in [(&mut self.data, known_data), (&mut self.tree, known_tree)] {
+            merge(list, known, order);
+            list.dedup_by(|a, b| order(a, b).is_eq());
         }
     }
 
     /// Adds packs that were written and indexed in the given files.
     pub(crate) fn extend(&mut self, files: &[Id], packs: Vec<PackBlobs>) {
         self.files.extend(files);
+        let (known_data, known_tree) = self.counts();
         for pack in packs {
             self.add(pack);
         }
-        self.sort();
+        self.sort(known_data, known_tree);
     }
 
     fn entries(&self, kind: BlobKind) -> &[Entry] {
@@ -382,12 +412,19 @@ mod tests {
             };
             let mut index = Index::default();
             let mut model = HashSet::new();
+            let known = ids.len() / 3;
             for (i, b) in ids.iter().enumerate() {
+                if i == known {
+                    index.sort(0, 0);
+                }
                 let blob = PackedBlob { kind: BlobKind::Data, id: make(*b), offset: i as u32, length: 40, uncompressed: 0 };
                 model.insert(blob.id);
                 index.add(PackBlobs { id: Id([1; 32]), blobs: vec![blob] });
             }
-            index.sort();
+            // The first third is in order by now, the rest joins it.
+            index.sort(known, 0);
+            prop_assert!(index.data.is_sorted_by_key(|e| (e.id, e.offset)));
+            prop_assert_eq!(index.data.len(), ids.len());
             for b in 0..=u16::MAX / 16 {
                 let id = make(b.to_le_bytes());
                 prop_assert_eq!(index.has(BlobKind::Data, &id), model.contains(&id));

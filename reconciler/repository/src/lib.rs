@@ -134,8 +134,8 @@ fn join<T>(
 }
 
 /// Runs work and makes an error of a panic in it, so that a defect, here or in a caller's storage
-/// or source, fails the operation by name and hangs nothing that waits for the thread. What the work
-/// had under way is dropped; nothing that was not finished is published.
+/// or source, fails the operation by name and hangs nothing that waits for the thread. What the
+/// work had under way is dropped; nothing that was not finished is published.
 fn caught<T>(
     work: impl FnOnce() -> Result<T, model::error::PortError>,
 ) -> Result<T, model::error::PortError> {

@@ -138,18 +138,14 @@ impl Sealer {
         let stored = if uncompressed == 0 { plain } else { &self.codec.packed };
         let offset = pack.data.len();
         store.cipher.seal(stored, &mut pack.data)?;
-        self.check.clear();
-        self.check.extend_from_slice(&pack.data[offset..]);
-        let opened = store.cipher.open(&mut self.check)?;
-        let same = match opened {
-            Some(opened) if uncompressed == 0 => *opened == *plain,
-            Some(opened) => {
-                self.codec.decompress(opened, plain.len(), &mut self.opened).is_some()
-                    && self.opened == plain
-            }
-            None => false,
-        };
-        if !same {
+        let digest = &mut pack.digest;
+        let each = |step: &[u8]| digest.update(step);
+        // What lies in the pack opens to what was sealed, and that decompresses to the source.
+        let sealed = store.cipher.holds(&pack.data[offset..], stored, &mut self.check, each)?;
+        let whole = uncompressed == 0
+            || (self.codec.decompress_packed(plain.len(), &mut self.opened).is_some()
+                && self.opened == plain);
+        if !sealed || !whole {
             return Err(corrupted(id));
         }
         Self::append(pack, self.kind, id, offset, uncompressed)
@@ -162,7 +158,6 @@ impl Sealer {
         offset: usize,
         uncompressed: u32,
     ) -> Result<(), PortError> {
-        pack.digest.update(&pack.data[offset..]);
         let range = u32::try_from(offset)
             .and_then(|offset| Ok((offset, u32::try_from(pack.data.len() - offset as usize)?)));
         let (offset, length) = range.map_err(|e| {
@@ -246,9 +241,14 @@ impl<'a> Session<'a> {
     /// Returns an error once any thread failed or somebody asked to stop.
     pub fn check(&self) -> Result<(), PortError> {
         if self.failed.load(Ordering::Relaxed) {
-            return Err(PortError::new(ErrorClass::Cancelled, "Aborted", "another part failed"));
+            return Err(Self::aborted());
         }
         self.cancel.check()
+    }
+
+    /// Returns the error of a part that stops because another one failed; never what is reported.
+    pub fn aborted() -> PortError {
+        PortError::new(ErrorClass::Cancelled, "Aborted", "another part failed")
     }
 
     /// Records a failure; the first one is what the operation reports.
@@ -295,10 +295,10 @@ impl<'a> Session<'a> {
         let mut pack = sealer.pack.take().unwrap_or_else(|| self.open_pack());
         let offset = pack.data.len();
         self.store.cipher.seal(packed, &mut pack.data)?;
-        sealer.check.clear();
-        sealer.check.extend_from_slice(&pack.data[offset..]);
-        let same = self.store.cipher.open(&mut sealer.check)?.is_some_and(|o| *o == *packed);
-        if !same {
+        let digest = &mut pack.digest;
+        let each = |step: &[u8]| digest.update(step);
+        let cipher = &self.store.cipher;
+        if !cipher.holds(&pack.data[offset..], packed, &mut sealer.check, each)? {
             return Err(corrupted(&blob.id));
         }
         Sealer::append(&mut pack, blob.kind, &blob.id, offset, blob.uncompressed)?;

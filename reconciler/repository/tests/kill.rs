@@ -101,22 +101,26 @@ fn killed_at_any_moment() {
             restic(&repo, &["check", "--read-data"]);
         }
     }
-    // And on: the newest state is stored and comes back, here and in the copy.
-    done(&repo, &["backup", source_text]);
-    done(&repo, &["forget", "2"]);
-    done(&repo, &["prune", "0"]);
-    done(&repo, &["copy", copy_text]);
-    done(&copy, &["prune", "0"]);
-    let left = whole(&repo, "at the end");
+    goes_on(&repo, &copy, &source, &out);
+}
+
+/// The newest state is stored and comes back, here and in the copy.
+fn goes_on(repo: &Path, copy: &Path, source: &Path, out: &Path) {
+    let out_text = out.to_str().unwrap();
+    done(repo, &["backup", source.to_str().unwrap()]);
+    done(repo, &["forget", "2"]);
+    done(repo, &["prune", "0"]);
+    done(repo, &["copy", copy.to_str().unwrap()]);
+    done(copy, &["prune", "0"]);
+    let left = whole(repo, "at the end");
     assert_eq!(left.len(), 2);
-    let copied = whole(&copy, "the copy at the end");
+    let copied = whole(copy, "the copy at the end");
     assert!(left.iter().all(|id| copied.contains(id)), "{left:?} {copied:?}");
-    for place in [&repo, &copy] {
+    for place in [repo, copy] {
         restic(place, &["check", "--read-data"]);
-        let _ = fs::remove_dir_all(&out);
-        let args = ["restore", "latest", "--target", out_text];
-        restic(place, &args);
-        assert_same_tree(&source, &out.join(source.strip_prefix("/").unwrap()));
+        let _ = fs::remove_dir_all(out);
+        restic(place, &["restore", "latest", "--target", out_text]);
+        assert_same_tree(source, &out.join(source.strip_prefix("/").unwrap()));
     }
-    assert!(open_at(&repo).locks().unwrap().is_empty());
+    assert!(open_at(repo).locks().unwrap().is_empty());
 }

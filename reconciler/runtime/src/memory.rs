@@ -44,6 +44,8 @@ pub mod kind {
     pub const RECLAIMED: &str = "reclaimed";
     /// Alarms that a person accepted.
     pub const ALARM: &str = "alarm";
+    /// When the document of an erasure was first seen, by its digest.
+    pub const ERASURE: &str = "erasure";
     /// Wakes the daemon when its value changes.
     pub const WAKE: &str = "wake";
     /// The last plan, for `status` and `explain`.
@@ -68,6 +70,8 @@ pub mod meta {
     pub const WRITER_ID: &str = "writer-id";
     /// The epoch that holds.
     pub const EPOCH: &str = "epoch";
+    /// The epoch that was found to be above all that repositories held when its writer began.
+    pub const EPOCH_SETTLED: &str = "epoch-settled";
     /// The newest instant ever seen.
     pub const NEWEST_INSTANT: &str = "newest-instant";
 }
@@ -128,6 +132,12 @@ pub async fn load(state: &dyn State, epochs: (u64, u64)) -> Result<Memory, PortE
             .collect(),
         reclaimed: read_names::<Timestamp>(state, kind::RECLAIMED).await?,
         newest_instant: metas.get(meta::NEWEST_INSTANT).and_then(decode),
+        erasures: state
+            .list(kind::ERASURE)
+            .await?
+            .iter()
+            .filter_map(|(k, v)| Some((Digest(k.clone()), decode(v)?)))
+            .collect(),
         accepted_alarms: by_key(state.list(kind::ALARM).await?),
     })
 }

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::cancel::Cancel;
-use model::desired::Desired;
+use model::desired::{Desired, Erasure};
 use model::diagnostic::Diagnostic;
 use model::error::PortError;
 use model::id::{Address, CommitId};
-use model::observed::{Ancestry, Observed, RepositoryObservation};
+use model::observed::{Ancestry, Observed, RepositoryObservation, SnapshotInfo};
 use model::plan::Plan;
 use model::ports::source::ConfigTree;
 use model::ports::state::Lease;
@@ -70,7 +70,7 @@ pub enum PassError {
 
 /// A configuration that was loaded.
 struct Loaded {
-    desired: Desired,
+    desired: Arc<Desired>,
     diagnostics: Vec<Diagnostic>,
     reference: String,
     notes: Vec<String>,
@@ -96,7 +96,7 @@ pub async fn prepare(
         Some(last) if last == &loaded.desired.commit => Ancestry::Same,
         Some(last) => world.source.ancestry(last, &loaded.desired.commit).await,
     };
-    let desired = Arc::new(loaded.desired);
+    let desired = loaded.desired;
     observer.event(RunEvent::Observing {
         resources: desired.resources.len(),
         repositories: desired.repositories.len(),
@@ -181,8 +181,14 @@ fn load_tree(
     tree: ConfigTree,
 ) -> Result<Loaded, (Vec<Diagnostic>, Box<ConfigTree>)> {
     (world.on_config)(&tree);
+    if let Some((desired, diagnostics)) = world.remembered.find(&tree) {
+        return Ok(Loaded { desired, diagnostics, reference: tree.reference, notes: Vec::new() });
+    }
+    let files = tree.clone();
     let Configuration { desired, diagnostics, reference } =
         crate::configuration::load(tree, &world.builtin)?;
+    let desired = Arc::new(desired);
+    world.remembered.keep(files, &desired, &diagnostics);
     Ok(Loaded { desired, diagnostics, reference, notes: Vec::new() })
 }
 
@@ -198,15 +204,24 @@ async fn judge_memory(
     let had_state = metas.contains_key(meta::KNOWN);
     let mut changes = Vec::new();
     if !had_state {
-        let lost = has_receipts(desired, observed);
-        observed.memory.known = !lost;
+        let lost = has_foreign_receipts(desired, observed);
+        // Where a repository could not be read, or none is asked for, nothing can be said yet: a
+        // lost state would pass for a fresh one.
+        let blind = !lost && !sees_every_repository(desired, observed);
+        observed.memory.known = !lost && !blind;
         if lost {
             changes.push(memory::set(kind::META, meta::LOST, &true)?);
         }
-        changes.push(memory::set(kind::META, meta::KNOWN, &true)?);
+        if !blind {
+            changes.push(memory::set(kind::META, meta::KNOWN, &true)?);
+        }
     }
-    let highest = highest_epoch(observed, &observed.memory.writer);
+    // Once this start's epoch is above all that was there, what carries it is its own work; before
+    // that, an equal one is of a start that this state has forgotten.
+    let settled: Option<u64> = metas.get(meta::EPOCH_SETTLED).and_then(memory::decode);
     let memory = &observed.memory;
+    let own = settled.filter(|epoch| *epoch == memory.epoch);
+    let highest = highest_epoch(observed, &memory.writer, own);
     if memory.known && writer && memory.epoch_before < highest {
         changes.push(memory::set(kind::META, meta::EPOCH_SUSPECT, &memory.epoch_before)?);
     }
@@ -218,6 +233,10 @@ async fn judge_memory(
         observed.memory.epoch = raised;
         changes.push(memory::set(kind::META, meta::EPOCH, &raised)?);
     }
+    let epoch = observed.memory.epoch;
+    if settled != Some(epoch) {
+        changes.push(memory::set(kind::META, meta::EPOCH_SETTLED, &epoch)?);
+    }
     for (name, seen) in &observed.repositories {
         if let RepositoryObservation::Known { id, .. } = seen
             && !observed.memory.repositories.contains_key(name)
@@ -225,29 +244,55 @@ async fn judge_memory(
             changes.push(memory::set(kind::REPOSITORY, name.as_str(), id)?);
         }
     }
+    // An erasure cools off from here on; one that is gone or changed begins anew when it returns.
+    let wanted: BTreeSet<_> = desired.erasures.values().map(Erasure::digest).collect();
+    for digest in wanted.iter().filter(|d| !observed.memory.erasures.contains_key(*d)) {
+        changes.push(memory::set(kind::ERASURE, digest.0.clone(), &observed.at)?);
+    }
+    for digest in observed.memory.erasures.keys().filter(|d| !wanted.contains(*d)) {
+        changes.push(memory::unset(kind::ERASURE, digest.0.clone()));
+    }
     let newest = observed.memory.newest_instant.max(Some(observed.at));
     changes.push(memory::set(kind::META, meta::NEWEST_INSTANT, &newest)?);
     world.state.write(&changes).await
 }
 
-fn has_receipts(desired: &Desired, observed: &Observed) -> bool {
+/// Whether a repository holds a point of a desired resource that this state did not write.
+fn has_foreign_receipts(desired: &Desired, observed: &Observed) -> bool {
+    let writer = &observed.memory.writer;
+    let foreign = |snapshot: &SnapshotInfo| {
+        let ours = snapshot.receipt.as_ref().is_some_and(|r| r.writer == *writer);
+        let desired = snapshot.address.as_ref().is_some_and(|a| desired.resources.contains_key(a));
+        desired && (!ours || writer.is_empty())
+    };
     observed.repositories.values().any(|seen| match seen {
-        RepositoryObservation::Known { snapshots, .. } => snapshots
-            .iter()
-            .any(|s| s.address.as_ref().is_some_and(|a| desired.resources.contains_key(a))),
+        RepositoryObservation::Known { snapshots, .. } => snapshots.iter().any(foreign),
         _ => false,
     })
 }
 
-/// Returns the highest epoch that receipts and control records of one writer carry.
-pub fn highest_epoch(observed: &Observed, writer: &str) -> u64 {
+/// Whether there are repositories and each of them could be looked at.
+fn sees_every_repository(desired: &Desired, observed: &Observed) -> bool {
+    let seen = |name| {
+        matches!(
+            observed.repositories.get(name),
+            Some(RepositoryObservation::Known { .. } | RepositoryObservation::Absent { .. })
+        )
+    };
+    !desired.repositories.is_empty() && desired.repositories.keys().all(seen)
+}
+
+/// Returns the highest epoch that receipts and control records of one writer carry, its own present
+/// one left out.
+fn highest_epoch(observed: &Observed, writer: &str, own: Option<u64>) -> u64 {
+    let foreign = |epoch: &u64| Some(*epoch) != own;
     let mut highest = 0;
     for seen in observed.repositories.values() {
         let RepositoryObservation::Known { snapshots, controls, .. } = seen else { continue };
         let receipts = snapshots.iter().filter_map(|s| s.receipt.as_ref());
         let receipts = receipts.filter(|r| r.writer == writer).map(|r| r.epoch);
         let controls = controls.iter().filter(|c| c.writer == writer).map(|c| c.epoch);
-        highest = receipts.chain(controls).fold(highest, u64::max);
+        highest = receipts.chain(controls).filter(foreign).fold(highest, u64::max);
     }
     highest
 }

@@ -1,8 +1,10 @@
 //! The ports that one runtime works with; wired by the command line, or by the simulated world.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use model::desired::Desired;
+use model::diagnostic::Diagnostic;
 use model::error::PortError;
 use model::ports::agents::Agents;
 use model::ports::clock::Clock;
@@ -31,6 +33,54 @@ pub struct World {
     pub hostname: String,
     /// Limits.
     pub limits: Limits,
+    /// Configurations that were loaded lately.
+    pub remembered: Remembered,
+}
+
+/// Configurations that were loaded lately, by their files: a pass over a commit that is known costs
+/// no reading and checking of documents. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Remembered(Arc<Mutex<VecDeque<LoadedTree>>>);
+
+/// One configuration, by everything that it was made of.
+#[derive(Clone, Debug)]
+struct LoadedTree {
+    tree: Arc<ConfigTree>,
+    desired: Arc<Desired>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Remembered {
+    /// Configurations that are kept: the newest, the last good one, and some that a person asked
+    /// for.
+    const TREES_MAX: usize = 4;
+
+    /// Returns what the same files of the same commit gave before.
+    pub(crate) fn find(&self, tree: &ConfigTree) -> Option<(Arc<Desired>, Vec<Diagnostic>)> {
+        let trees = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |known: &&LoadedTree| {
+            known.tree.commit == tree.commit && known.tree.files == tree.files
+        };
+        trees.iter().find(same).map(|known| (known.desired.clone(), known.diagnostics.clone()))
+    }
+
+    /// Keeps what files gave, and lets the oldest go.
+    pub(crate) fn keep(
+        &self,
+        tree: ConfigTree,
+        desired: &Arc<Desired>,
+        diagnostics: &[Diagnostic],
+    ) {
+        let mut trees = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if trees.len() >= Self::TREES_MAX {
+            trees.pop_front();
+        }
+        trees.push_back(LoadedTree {
+            tree: Arc::new(tree),
+            desired: desired.clone(),
+            diagnostics: diagnostics.to_vec(),
+        });
+    }
 }
 
 /// How much may be done at once.

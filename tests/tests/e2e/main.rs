@@ -14,3 +14,4 @@ mod repository;
 mod secrets;
 mod sqlite;
 mod state;
+mod storage;

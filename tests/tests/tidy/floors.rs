@@ -32,11 +32,12 @@ const FLOORS: &[(&str, &[&str])] = &[
             "server",
         ],
     ),
+    ("testkit", &["model", "plan", "runtime", "operations"]),
     ("tests", &["model"]),
 ];
 
 /// What any crate may use in its tests beyond its floor.
-const FOR_TESTS_ONLY: &[&str] = &["tests"];
+const FOR_TESTS_ONLY: &[&str] = &["tests", "testkit"];
 
 /// Crates that must not be below a crate of ours, not even through another.
 const NEVER_BELOW: &[(&str, &[&str])] = &[
@@ -48,6 +49,7 @@ const NEVER_BELOW: &[(&str, &[&str])] = &[
     ("runtime", &["git2", "rusqlite", "axum"]),
     ("operations", &["git2", "rusqlite", "axum", "clap"]),
     ("server", &["git2", "rusqlite", "clap"]),
+    ("testkit", &["git2", "rusqlite", "axum", "clap"]),
 ];
 
 /// The crates that the product is built on. Each does real work in some crate of ours.

@@ -2,7 +2,6 @@
 //! template. One implementation serves all types, because a type is data.
 
 mod commands;
-pub mod conformance;
 mod directory;
 mod facts;
 mod invoke;

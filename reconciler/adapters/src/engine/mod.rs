@@ -2,15 +2,18 @@
 //! receipts and snapshots into data again. The engine itself works on threads of its own.
 
 mod open;
+mod place;
 mod receipts;
 mod restore;
 mod sinks;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use model::cancel::Cancel;
-use model::desired::{RepositorySpec, StorageSpec};
+use model::desired::RepositorySpec;
 use model::error::PortError;
 use model::id::{RepositoryId, SnapshotId};
 use model::observed::RepositoryObservation;
@@ -24,7 +27,6 @@ use model::ports::storage::{FileKind, Storage};
 use model::progress::{Counts, ProgressSink};
 use model::receipt::{Control, FAILURES_MAX, ItemFailure, Receipt};
 use mover::LocalSource;
-use repository::storage::LocalStorage;
 use repository::{
     BackupOptions, BackupSummary, CheckOptions, Depth, Finishing, Id, PruneMark, PruneOptions,
     Repository, Stream,
@@ -143,7 +145,7 @@ impl Inner {
             Ok(snapshots) => receipts::observation(
                 RepositoryId(repository.id().to_owned()),
                 &snapshots,
-                open::free_bytes(spec),
+                place::free_bytes(&spec.storage),
             ),
             Err(error) => open::unknown(&error),
         }
@@ -406,13 +408,6 @@ impl Engine for Repositories {
             let repository = inner.openings.open(&spec)?;
             receipts::record(&repository, &control, inner.clock.now())
         }))
-    }
-}
-
-/// Returns the storage of a repository.
-pub fn storage(spec: &StorageSpec) -> Arc<dyn Storage> {
-    match spec {
-        StorageSpec::Local { path, .. } => Arc::new(LocalStorage::new(path)),
     }
 }
 

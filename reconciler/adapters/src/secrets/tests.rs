@@ -103,3 +103,15 @@ fn names_that_would_leave_the_folder_are_refused() {
         assert_eq!(chain.resolve(&secret(name)).unwrap_err().reason, "BadSecretName", "{name:?}");
     }
 }
+
+#[test]
+fn every_place_of_secrets_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("known"), "a-value-of-a-file").unwrap();
+    let files = Chain::new().with_folder(folder.path());
+    testkit::conformance::secrets::conformance(&files, "known", b"a-value-of-a-file", "missing");
+    let variables = environment(&[("MAINSTAY_SECRET_KNOWN", "a-value-of-the-environment")]);
+    let chain = Chain::new().with_environment(variables);
+    let value = b"a-value-of-the-environment";
+    testkit::conformance::secrets::conformance(&chain, "known", value, "missing");
+}

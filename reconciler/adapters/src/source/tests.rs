@@ -244,3 +244,32 @@ async fn a_folder_is_read_without_git_and_without_links() {
     assert_eq!(source.ancestry(&tree.commit, &tree.commit).await, Ancestry::Unknown);
     assert!(Worktree::new("/does/not/exist").fetch().await.is_err());
 }
+
+/// The suite's hands on a repository.
+struct Played(World);
+
+impl testkit::conformance::source::Subject for Played {
+    fn commit(&mut self, parent: Option<&CommitId>, files: &[(&str, &str)]) -> CommitId {
+        let parents: Vec<Oid> =
+            parent.iter().map(|id| Oid::from_str(id.as_str()).unwrap()).collect();
+        CommitId(self.0.commit("main", &parents, files).to_string())
+    }
+
+    fn point_to(&mut self, commit: &CommitId) {
+        let oid = Oid::from_str(commit.as_str()).unwrap();
+        self.0.origin.reference("refs/heads/main", oid, true, "test").unwrap();
+    }
+
+    fn cut_off(&mut self, cut_off: bool) {
+        let away = self.0.temp.path().join("away");
+        let (from, to) = if cut_off { (self.0.path(), away) } else { (away, self.0.path()) };
+        fs::rename(from, to).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn git_conforms() {
+    let mut played = Played(World::new());
+    let source = played.0.source(None, None);
+    testkit::conformance::source::conformance(&source, &mut played).await;
+}

@@ -1,7 +1,6 @@
 //! Our own memory behind the port: one folder with a SQLite database, a journal and a lock; and one
-//! in memory for tests. Both pass [`conformance`]. Everything here may be lost without harm.
+//! in memory for tests. Both pass one suite of `testkit`. Everything here may be lost without harm.
 
-pub mod conformance;
 mod crash;
 mod database;
 mod folder;

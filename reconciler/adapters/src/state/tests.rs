@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use model::ports::state::{Change, State as _};
+use testkit::conformance::state::{conformance, owner, record};
 
-use super::conformance::{conformance, owner, record};
 use super::{Folder, Memory};
 
 #[tokio::test]

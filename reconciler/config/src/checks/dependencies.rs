@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use model::diagnostic::Diagnostic;
 use model::id::Address;
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::checks::Whole;
@@ -79,7 +79,7 @@ fn cycles(whole: &Whole<'_>, edges: &BTreeMap<Address, Vec<Edge>>, found: &mut V
             }
         }
     }
-    for group in tarjan_scc(&graph).into_iter().filter(|group| group.len() > 1) {
+    for group in kosaraju_scc(&graph).into_iter().filter(|group| group.len() > 1) {
         let mut members: Vec<&Address> = group.iter().map(|&node| graph[node]).collect();
         members.sort();
         if let Some(circle) = shortest_circle(members[0], edges) {

@@ -116,6 +116,11 @@ fn copies(
         let wanted = want.offsite.unwrap_or_default();
         say("offsite", format!("{wanted} copies at another site"), format!("{offsite}"));
     }
+    let locked = stores.iter().filter(|r| r.immutable || r.offline).count();
+    if want.immutable.is_some_and(|wanted| wanted as usize > locked) {
+        let wanted = want.immutable.unwrap_or_default();
+        say("immutable", format!("{wanted} copies immutable or offline"), format!("{locked}"));
+    }
     if want.formats.is_some_and(|formats| formats > 1) {
         let wanted = want.formats.unwrap_or_default();
         say("formats", format!("copies in {wanted} formats"), "1".to_owned());
@@ -180,6 +185,7 @@ fn backup_document<'a>(whole: &Whole<'a>, name: &Name) -> Option<&'a Document> {
 }
 
 fn recoveries(whole: &Whole<'_>, backups: &Backups<'_>, found: &mut Vec<Diagnostic>) {
+    tokens(whole, found);
     for recovery in whole.lowered.desired.recoveries.values() {
         let Some(repository) = &recovery.repository else { continue };
         let Some(own) = backups.get(&recovery.resource) else { continue };
@@ -189,10 +195,33 @@ fn recoveries(whole: &Whole<'_>, backups: &Backups<'_>, found: &mut Vec<Diagnost
         if own.iter().any(|backup| backup.repositories.contains(repository)) {
             continue;
         }
-        let is_it = |d: &&Document| d.kind == Kind::Recovery && d.name == recovery.name.as_str();
-        let Some(document) = whole.documents.iter().find(is_it) else { continue };
+        let Some(document) = recovery_document(whole, &recovery.name) else { continue };
         let place = document.place("/spec/repository");
         let resource = recovery.resource.to_string();
         found.push(d::recovery_repository(place, &resource, repository.as_str()));
+    }
+}
+
+fn recovery_document<'a>(whole: &Whole<'a>, name: &Name) -> Option<&'a Document> {
+    let is_it = |d: &&Document| d.kind == Kind::Recovery && d.name == name.as_str();
+    whole.documents.iter().find(is_it)
+}
+
+/// A token that was served is served for all that carry it.
+fn tokens(whole: &Whole<'_>, found: &mut Vec<Diagnostic>) {
+    let mut first: BTreeMap<&str, &Name> = BTreeMap::new();
+    for recovery in whole.lowered.desired.recoveries.values() {
+        let other = *first.entry(&recovery.token).or_insert(&recovery.name);
+        if *other == recovery.name {
+            continue;
+        }
+        let (Some(document), Some(twin)) =
+            (recovery_document(whole, &recovery.name), recovery_document(whole, other))
+        else {
+            continue;
+        };
+        let place = document.place("/spec/token");
+        let shared = d::recovery_token_shared(place, &recovery.token, other.as_str());
+        found.push(d::related(shared, twin.place("/spec/token"), "the other one"));
     }
 }

@@ -29,19 +29,42 @@ pub(super) fn check(whole: &Whole<'_>, found: &mut Vec<Diagnostic>) {
         }
         overlaps(whole, folder, found);
     }
+    services(whole, found);
+}
+
+/// Says which repositories share a place on a storage service.
+fn services(whole: &Whole<'_>, found: &mut Vec<Diagnostic>) {
+    let mut places: Vec<(String, &Name, Place)> = Vec::new();
+    for repository in whole.lowered.desired.repositories.values() {
+        let StorageSpec::Remote(remote) = &repository.storage else { continue };
+        let Some(place) = place(whole, &repository.name, "/spec/storage") else { continue };
+        let location = remote.location();
+        for (other, name, there) in &places {
+            if contains(other, &location) || contains(&location, other) {
+                let shared = d::storage_shared(place.clone(), &location, name.as_str());
+                found.push(d::related(shared, there.clone(), "the other one"));
+            }
+        }
+        places.push((location, &repository.name, place));
+    }
+}
+
+/// Returns where a value of a repository's document is.
+fn place(whole: &Whole<'_>, name: &Name, pointer: &str) -> Option<Place> {
+    let mut documents = whole.documents.iter();
+    let document = documents.find(|d| d.kind == Kind::Repository && d.name == name.as_str())?;
+    Some(document.place(pointer))
 }
 
 fn folders<'a>(whole: &Whole<'a>) -> Vec<Folder<'a>> {
     let mut folders = Vec::new();
     for repository in whole.lowered.desired.repositories.values() {
         let RepositorySpec { name, storage: StorageSpec::Local { path, mount_point }, .. } =
-            repository;
-        let document = whole
-            .documents
-            .iter()
-            .find(|document| document.kind == Kind::Repository && document.name == name.as_str());
-        let Some(document) = document else { continue };
-        let place = document.place("/spec/storage/local/path");
+            repository
+        else {
+            continue;
+        };
+        let Some(place) = place(whole, name, "/spec/storage/local/path") else { continue };
         folders.push(Folder { name, path, mounted: *mount_point, place });
     }
     folders

@@ -6,6 +6,7 @@ mod backup;
 mod common;
 mod places;
 mod recovery;
+mod storage;
 mod template;
 
 use std::fmt;
@@ -18,12 +19,17 @@ pub use backup::{
 };
 pub use common::{FailureDomainSpec, KeepSpec, Metadata, SecretSpec, SelectSpec};
 pub use places::{
-    ApplicationSpec, ConnectionSpec, CopiesRef, CopiesSpec, HostSpec, LocalStorageSpec,
-    ObjectivesSpec, RepositorySpec, ResourceSpec, StorageSpec,
+    ApplicationSpec, ConnectionSpec, CopiesRef, CopiesSpec, HostSpec, ObjectivesSpec,
+    RepositorySpec, ResourceSpec,
 };
 pub use recovery::{
-    BudgetSpec, CommitThenSpec, GuardrailSpec, HoldSpec, IntoSpec, PointRef, PointSpec,
-    RecoveryPolicySpec, RecoverySpec, RepeatSpec, ResponseSpec, ResponsesSpec, ScopeRef, ScopeSpec,
+    BudgetSpec, CommitThenSpec, ErasureSpec, GuardrailSpec, HoldSpec, IntoSpec, PointRef,
+    PointSpec, RecoveryPolicySpec, RecoverySpec, RepeatSpec, ResponseSpec, ResponsesSpec, ScopeRef,
+    ScopeSpec,
+};
+pub use storage::{
+    AzureStorageSpec, BucketStyleSpec, LimitsSpec, LocalStorageSpec, LockModeSpec,
+    ObjectLockSpec, RestStorageSpec, S3StorageSpec, SftpStorageSpec, StorageSpec,
 };
 pub use template::{
     AgentTemplateSpec, ArgSpec, ChunkingSpec, CommandSpec, ConditionalArgs, ErrorClassSpec,
@@ -37,8 +43,8 @@ pub const API_VERSION: &str = "mainstay.dev/v1";
 pub const API_GROUP: &str = "mainstay.dev/";
 
 /// Kinds that are named in the design and not acted on in this version.
-pub const KINDS_LATER: [&str; 7] =
-    ["Cluster", "BackupTemplate", "RecoveryPlan", "Drill", "Replication", "Export", "Erasure"];
+pub const KINDS_LATER: [&str; 6] =
+    ["Cluster", "BackupTemplate", "RecoveryPlan", "Drill", "Replication", "Export"];
 
 /// What other tools call a kind of ours, for suggestions.
 pub const KINDS_ELSEWHERE: [(&str, &str); 6] = [
@@ -121,6 +127,7 @@ kinds! {
         replaced or damaged.",
     Guardrail(GuardrailSpec): "Limits on what may be done without a person.",
     Hold(HoldSpec): "A stop on a scope, with owner and reason.",
+    Erasure(ErasureSpec): "The removal of named snapshots on purpose, the last proven one too.",
 }
 
 impl Kind {

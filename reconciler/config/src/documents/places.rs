@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::common::{FailureDomainSpec, SecretSpec};
+use super::storage::StorageSpec;
 
 /// A machine.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -46,26 +47,12 @@ pub struct RepositorySpec {
     /// Never delete anything there.
     #[serde(default)]
     pub append_only: bool,
-}
-
-/// Where a repository lies.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct StorageSpec {
-    /// A folder on the machine that Mainstay runs on.
-    pub local: LocalStorageSpec,
-}
-
-/// A folder that holds a repository.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct LocalStorageSpec {
-    /// Its absolute path.
-    pub path: String,
-    /// The path must lie on a mounted file system other than the root's, so that an unmounted disk
-    /// is noticed instead of filled.
+    /// The storage itself refuses to delete, whoever asks, such as under an object lock.
     #[serde(default)]
-    pub mount_point: bool,
+    pub immutable: bool,
+    /// It is not reachable between backups, such as a disk in a drawer.
+    #[serde(default)]
+    pub offline: bool,
 }
 
 /// A group of resources.
@@ -145,6 +132,9 @@ pub struct CopiesSpec {
     /// In so many different formats.
     #[schemars(range(min = 1, max = 100))]
     pub formats: Option<u32>,
+    /// So many that are immutable or offline.
+    #[schemars(range(min = 0, max = 100))]
+    pub immutable: Option<u32>,
 }
 
 impl<'de> Deserialize<'de> for CopiesRef {

@@ -1,5 +1,5 @@
-//! `Recovery`, `RecoveryPolicy`, `Guardrail` and `Hold`: bring back, what to do by oneself, how far
-//! that may go, and stop.
+//! `Recovery`, `RecoveryPolicy`, `Guardrail`, `Hold` and `Erasure`: bring back, what to do by
+//! oneself, how far that may go, stop, and remove on purpose.
 
 use std::collections::BTreeMap;
 
@@ -178,11 +178,16 @@ pub struct GuardrailSpec {
 pub struct BudgetSpec {
     /// In one run.
     pub per_run: Option<u32>,
+    /// In one hour.
+    pub per_hour: Option<u32>,
     /// In 24 hours.
     pub per_day: Option<u32>,
     /// Per cent of what there is, in one run.
     #[schemars(range(min = 0, max = 100))]
     pub percent: Option<u8>,
+    /// Per cent of what there is, in 24 hours.
+    #[schemars(range(min = 0, max = 100))]
+    pub percent_per_day: Option<u8>,
 }
 
 /// A stop.
@@ -209,4 +214,20 @@ pub struct ScopeSpec {
     pub resource: Option<String>,
     /// One repository.
     pub repository: Option<String>,
+}
+
+/// The removal of named snapshots on purpose: the only way that the last proven one can go.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ErasureSpec {
+    /// Whose snapshots, as `application/resource`; it need not be described any more.
+    pub resource: String,
+    /// Why.
+    pub reason: String,
+    /// Every snapshot that goes, by its full id of 64 hex digits; what is not named stays.
+    pub snapshots: Vec<String>,
+    /// Who agreed: at least two different people.
+    pub approved_by: Vec<String>,
+    /// How long to wait after the document is first seen, at least `24h`; `72h` if absent.
+    pub cooling_off: Option<String>,
 }

@@ -130,7 +130,11 @@ impl<'d> Lowering<'d> {
         };
         if spec.copies.is_some() {
             let stored = copies.total.saturating_sub(1);
-            for (key, part) in [("offsite", copies.offsite), ("media", copies.media)] {
+            for (key, part) in [
+                ("offsite", copies.offsite),
+                ("media", copies.media),
+                ("immutable", copies.immutable),
+            ] {
                 if part.is_some_and(|part| part > stored) {
                     let why = format!(
                         "`{key}` is more than the {stored} copies that remain of `total` beside \
@@ -142,7 +146,16 @@ impl<'d> Lowering<'d> {
             }
         }
         let total = spec.copies.as_ref().map(|_| copies.total);
-        (Objectives { rpo_s, rto_s, copies: total }, copies)
+        let objectives = Objectives {
+            rpo_s,
+            rto_s,
+            copies: total,
+            media: copies.media,
+            formats: copies.formats,
+            offsite: copies.offsite,
+            immutable: copies.immutable,
+        };
+        (objectives, copies)
     }
 
     fn agent(

@@ -3,9 +3,11 @@
 
 mod applications;
 mod backups;
+mod erasures;
 mod places;
 mod recoveries;
 mod selection;
+mod storage;
 pub mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,6 +136,7 @@ pub fn lower(documents: &[Document], commit: CommitId) -> (Lowered, Vec<Diagnost
         Kind::RecoveryPolicy,
         Kind::Guardrail,
         Kind::Hold,
+        Kind::Erasure,
     ] {
         lowering.kind(kind);
     }
@@ -180,6 +183,7 @@ impl<'d> Lowering<'d> {
                 Kind::RecoveryPolicy => self.recovery_policy(number),
                 Kind::Guardrail => self.guardrail(number),
                 Kind::Hold => self.hold(number),
+                Kind::Erasure => self.erasure(number),
                 // Templates are compiled before everything else.
                 Kind::AgentTemplate => {}
             }

@@ -1,11 +1,11 @@
 //! Lowers `Host` and `Repository`.
 
 use model::agent::SecretRef;
-use model::desired::{Connection, FailureDomain, Host, RepositorySpec, StorageSpec};
+use model::desired::{Connection, FailureDomain, Host, RepositorySpec};
 use model::id::RepositoryId;
 
 use crate::diagnostics as d;
-use crate::documents::{ConnectionSpec, FailureDomainSpec, SecretSpec, Spec};
+use crate::documents::{ConnectionSpec, FailureDomainSpec, Kind, SecretSpec, Spec};
 use crate::lower::{At, Lowering, text};
 
 impl Lowering<'_> {
@@ -26,31 +26,30 @@ impl Lowering<'_> {
         let Some(Spec::Repository(spec)) = &document.spec else { return };
         let Some(name) = self.claim(document) else { return };
         let at = At::spec(document);
-        let local = &spec.storage.local;
-        if let Err(why) = text::check_path(&local.path) {
-            let at = at.at("storage").at("local").at("path");
-            self.found.push(d::path_invalid(at.place(), &at.name(), &local.path, why));
-        }
+        let storage = self.storage(&at.at("storage"), &spec.storage);
         if let Some(id) = spec.id.as_deref().filter(|id| !text::is_id(id)) {
             self.found.push(d::repository_id_malformed(at.at("id").place(), id));
         }
         let password = self.secret(&at.at("password"), &spec.password);
+        let Some(storage) = storage else {
+            self.lowered.broken.documents.insert((Kind::Repository, name.to_string()));
+            return;
+        };
         let repository = RepositorySpec {
             name: name.clone(),
-            storage: StorageSpec::Local {
-                path: local.path.clone(),
-                mount_point: local.mount_point,
-            },
+            storage,
             password,
             id: spec.id.clone().map(RepositoryId),
             failure_domain: failure_domain(&spec.failure_domain),
             medium: spec.medium.clone(),
             append_only: spec.append_only,
+            immutable: spec.immutable,
+            offline: spec.offline,
         };
         self.lowered.desired.repositories.insert(name, repository);
     }
 
-    fn secret(&mut self, at: &At<'_>, secret: &SecretSpec) -> SecretRef {
+    pub(super) fn secret(&mut self, at: &At<'_>, secret: &SecretSpec) -> SecretRef {
         if !text::is_secret_name(&secret.secret) {
             self.found.push(d::secret_name(at.at("secret").place(), &secret.secret));
         }

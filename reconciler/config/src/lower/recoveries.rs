@@ -117,6 +117,11 @@ impl<'d> Lowering<'d> {
             let why = "only the paths of a tree can be brought back one by one";
             self.found.push(d::recovery_paths(at.place_key(), why));
         }
+        if !spec.paths.is_empty() && spec.into.is_none() {
+            let why = "only a part of the resource is asked for, and over the resource itself the \
+                       rest of it would be lost; it needs a place of its own: `into`";
+            self.found.push(d::recovery_paths(at.place_key(), why));
+        }
         for (index, path) in spec.paths.iter().enumerate() {
             let absolute = format!("/{}", path.trim_start_matches('/'));
             if path.is_empty() || text::check_path(&absolute).is_err() {
@@ -264,5 +269,11 @@ fn answer(response: ResponseSpec) -> Response {
 }
 
 fn budget(spec: &BudgetSpec) -> Budget {
-    Budget { per_run: spec.per_run, per_day: spec.per_day, percent: spec.percent }
+    Budget {
+        per_run: spec.per_run,
+        per_hour: spec.per_hour,
+        per_day: spec.per_day,
+        percent: spec.percent,
+        percent_per_day: spec.percent_per_day,
+    }
 }

@@ -17,6 +17,10 @@ pub const TOO_LARGE: &str = "TooLarge";
 /// Stable reason word of an error for bytes that differ from their checksum.
 pub const CHECKSUM_MISMATCH: &str = "ChecksumMismatch";
 
+/// Stable reason word of an error for a full disk or a spent quota: `Transient`, and not worth a
+/// try before somebody made room.
+pub const DISK_FULL: &str = "DiskFull";
+
 /// What a stored file is; with its name, this is its whole address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileKind {
@@ -110,6 +114,7 @@ pub trait Storage: Send + Sync {
         sha256: &[u8; 32],
     ) -> Result<(), PortError>;
 
-    /// Removes a file; `NotFound` when it is not there.
+    /// Removes a file. When it is not there: `NotFound`, or success where only another request
+    /// could tell (S3).
     fn delete(&self, kind: FileKind, name: &str) -> Result<(), PortError>;
 }

@@ -11,12 +11,13 @@ use std::fmt;
 use model::desired::{Desired, Point};
 use model::digest::Digest;
 use model::id::{Address, Name, SnapshotId, StepId};
-use model::observed::{Observation, Observed, RecoveryPhase};
+use model::observed::{Observation, Observed, RecoveryPhase, RepositoryObservation};
 use model::plan::{Action, Class, Over, Plan, Precondition, SnapshotRef, Step, Wait};
 use serde::{Deserialize, Serialize};
 
 use crate::alarms::alarms;
 use crate::condition::{awaiting, conditions};
+use crate::planner::erasure::{belongs, cooled};
 use crate::planner::{destructive_digest, plan_id};
 use crate::view::{RepositoryState, View};
 
@@ -129,7 +130,11 @@ fn absence_is_never_deletion(case: &Case<'_>) -> Found {
                 _ => found.push(by(step, "it works on a repository that cannot be used")),
             }
         }
-        if let Action::Expire { resource, repository, snapshots } = &step.action {
+        if let Action::Expire { resource, repository, snapshots, erasure } = &step.action {
+            // An erasure needs nothing to be seen of the resource: `erased` judges it.
+            if erasure.is_some() {
+                continue;
+            }
             if !matches!(
                 case.view.observed.resources.get(resource),
                 Some(Observation::Known { damaged: None, .. })
@@ -199,10 +204,17 @@ fn last_proven_copy_stays(case: &Case<'_>) -> Found {
     };
     let mut found = Found::new();
     for step in &case.plan.steps {
-        let Action::Expire { resource, repository, .. } = &step.action else { continue };
-        let stays = case.view.points_in(resource, repository).any(|p| {
-            case.view.is_good(p) && case.view.is_proven(p.id()) && !gone(repository, p.id())
-        });
+        let Action::Expire { resource, repository, snapshots, erasure } = &step.action else {
+            continue;
+        };
+        if let Some(name) = erasure {
+            found.extend(erased(case, step, (name, resource, snapshots)));
+            continue;
+        }
+        let stays = case
+            .view
+            .points_in(resource, repository)
+            .any(|p| case.view.is_good(&p) && p.proven && !gone(repository, p.id()));
         if !stays {
             found.push(by(step, "no proven point stays"));
         }
@@ -217,6 +229,41 @@ fn last_proven_copy_stays(case: &Case<'_>) -> Found {
         if !guarded {
             found.push(by(step, "it does not look again whether a proven point stays"));
         }
+    }
+    found
+}
+
+/// The exception to [`last_proven_copy_stays`], as narrow as its document: two people, a reason, a
+/// cooling-off that passed, these points of this resource, and a yes to the step itself.
+fn erased(
+    case: &Case<'_>,
+    step: &Step,
+    (name, resource, snapshots): (&Name, &Address, &[SnapshotId]),
+) -> Found {
+    let view = &case.view;
+    let Some(doc) = view.desired.erasures.get(name) else {
+        return vec![by(step, "no document asks for the erasure")];
+    };
+    let mut found = Found::new();
+    if let Some(flaw) = doc.flaw() {
+        found.push(by(step, format!("the erasure does not hold: {flaw}")));
+    }
+    if doc.resource != *resource || snapshots.iter().any(|id| !doc.snapshots.contains(id)) {
+        found.push(by(step, "it erases what the document does not name"));
+    }
+    if cooled(view, doc).is_none_or(|at| at > view.now) {
+        found.push(by(step, "the erasure's cooling-off has not passed"));
+    }
+    if step.class != Class::Destructive {
+        found.push(by(step, "the erasure is not called destructive"));
+    }
+    let known = view.observed.repositories.values().filter_map(|seen| match seen {
+        RepositoryObservation::Known { snapshots, .. } => Some(snapshots),
+        _ => None,
+    });
+    let mut others = known.flatten().filter(|info| snapshots.contains(&info.id));
+    if others.any(|info| !belongs(view, doc, info)) {
+        found.push(by(step, "it erases a point of another resource"));
     }
     found
 }
@@ -290,7 +337,7 @@ fn can_be_killed_anywhere(case: &Case<'_>) -> Found {
     };
     for record in case.view.observed.memory.recoveries.values() {
         let Some(address) = case.view.current(&record.address) else { continue };
-        let planned = case.plan.report.conditions.contains_key(address);
+        let planned = case.plan.report.scope.as_ref().is_none_or(|s| s.contains(address));
         if record.phase == RecoveryPhase::Swapping
             && !record.elsewhere
             && planned
@@ -332,7 +379,7 @@ fn success_means_restorable(case: &Case<'_>) -> Found {
                     .as_ref()
                     .and_then(|name| case.view.desired.recoveries.get(name))
                     .is_some_and(|doc| matches!(doc.point, Point::Snapshot(_)));
-                if !point.is_some_and(|p| named || case.view.is_good(p)) {
+                if !point.is_some_and(|p| named || case.view.is_good(&p)) {
                     found.push(by(step, "the point is not complete and trusted"));
                 }
                 let verified = step.needs.iter().any(|need| known.get(need) == Some(&snapshot));

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use model::desired::Backup;
+use model::desired::{Backup, Desired};
 use model::id::{Address, Name};
 use model::observed::Observation;
 use model::plan::{Action, Class, Condition, Due, Estimate, Precondition, SnapshotRef, Step};
-use model::receipt::{EvidenceKind, Marker, Receipt};
+use model::receipt::{EvidenceKind, Marker};
 
 use super::recovery::describe;
 use super::{Draft, ids};
@@ -19,27 +19,21 @@ use crate::view::{PointRef, RepositoryState};
 /// so a lost memory is learnt again in small parts.
 const VERIFY_MAX: usize = 2;
 
-pub(super) fn plan(draft: &mut Draft<'_, '_>) {
+/// Plans the backups of one resource and the proof of its points.
+pub(super) fn plan(draft: &mut Draft<'_, '_>, address: &Address) {
     let view = draft.view;
-    for backup in view.desired.backups.values() {
-        let calendar = Calendar::new(&backup.schedule);
-        for address in &backup.resources {
-            if !draft.in_scope(address) {
-                continue;
-            }
-            if !view.desired.resources.contains_key(address) {
-                draft.note(format!(
-                    "backup {} selects {address}, which no document describes",
-                    backup.name
-                ));
-                continue;
-            }
-            for repository in &backup.repositories {
-                one(draft, backup, &calendar, address, repository);
-                verify_known(draft, backup, address, repository);
-            }
+    for backup in view.backups(address) {
+        let Some(calendar) = view.index().calendar(&backup.name) else { continue };
+        for repository in &backup.repositories {
+            one(draft, backup, calendar, address, repository);
+            verify_known(draft, backup, address, repository);
         }
     }
+}
+
+/// What documents and people ask for that cannot be.
+pub(super) fn impossible(draft: &mut Draft<'_, '_>) {
+    let view = draft.view;
     for request in &view.observed.memory.requests {
         if draft.in_scope(&request.address) && view.backups(&request.address).is_empty() {
             draft.note(format!(
@@ -50,18 +44,18 @@ pub(super) fn plan(draft: &mut Draft<'_, '_>) {
     }
 }
 
-/// Receipts of one backup of one resource in one repository.
-fn receipts<'v>(
-    draft: &'v Draft<'_, '_>,
-    backup: &'v Backup,
-    address: &Address,
-    repository: &'v Name,
-) -> impl Iterator<Item = &'v Receipt> + 'v {
-    draft
-        .view
-        .points_in(address, repository)
-        .filter_map(|point| point.receipt())
-        .filter(|receipt| receipt.backup.as_ref() == Some(&backup.name))
+/// Resources that a document selects and no document describes.
+pub(super) fn undescribed(desired: &Desired) -> Vec<(Address, String)> {
+    let mut notes = Vec::new();
+    for backup in desired.backups.values() {
+        let unknown = |address: &&Address| !desired.resources.contains_key(*address);
+        for address in backup.resources.iter().filter(unknown) {
+            let name = &backup.name;
+            let note = format!("backup {name} selects {address}, which no document describes");
+            notes.push((address.clone(), note));
+        }
+    }
+    notes
 }
 
 /// The newest slot that was committed. One that lies further ahead than clocks may differ was made
@@ -88,13 +82,13 @@ fn one(
     repository: &Name,
 ) {
     let view = draft.view;
-    let id = ids::backup(view, address, repository, &backup.name);
     let state = view.state(repository);
     if let Some((code, reason)) = state.trouble() {
-        draft.defer(id, code, reason);
+        draft.defer(ids::backup(view, address, repository, &backup.name), code, reason);
         return;
     }
     let Some((due, reason)) = due(draft, backup, calendar, address, repository) else { return };
+    let id = ids::backup(view, address, repository, &backup.name);
     if let Some(why) = draft.busy.get(address).cloned() {
         draft.defer(id, "RecoveryUnderWay", why);
         return;
@@ -129,14 +123,20 @@ fn due(
     repository: &Name,
 ) -> Option<(Due, String)> {
     let view = draft.view;
-    let served: BTreeSet<&String> =
-        receipts(draft, backup, address, repository).filter_map(|r| r.trigger.as_ref()).collect();
-    let triggers = view.desired.triggers.values().filter(|t| t.backup == backup.name);
+    let triggers = view.index().triggers(&backup.name).iter();
     let by_git = triggers.map(|t| (&t.token, format!("trigger {} asks for it", t.name)));
     let requests = view.observed.memory.requests.iter().filter(|r| view.same(&r.address, address));
     let by_hand = requests.map(|r| (&r.token, "it was asked for by hand".to_owned()));
     let mut notes = Vec::new();
     let mut asked = None;
+    let mut newest = None;
+    let mut served: BTreeSet<&String> = BTreeSet::new();
+    for receipt in view.points_in(address, repository).filter_map(|point| point.receipt()) {
+        if receipt.backup.as_ref() == Some(&backup.name) {
+            newest = newest.max(receipt.slot.filter(|slot| !view.is_future(*slot)));
+            served.extend(&receipt.trigger);
+        }
+    }
     for (token, reason) in by_git.chain(by_hand) {
         if served.contains(token) {
             notes.push(format!("{address} in {repository}: token {token} was served"));
@@ -149,8 +149,8 @@ fn due(
     if asked.is_some() {
         return asked;
     }
-    let newest = newest_served(view, &backup.name, address, repository);
     let jitter = jitter_s(address, &backup.name, backup.schedule.jitter_s);
+    draft.look_again(calendar.changes(newest, jitter, view.now));
     match calendar.due(newest, jitter, view.now) {
         Dueness::NotDue => None,
         Dueness::TooLate(slot) => {
@@ -243,11 +243,7 @@ fn add(
 
 /// The newest good point in the repository; a suspicious or incomplete one would make the next one
 /// look right that repeats its fault.
-fn parent<'v, 'a>(
-    draft: &'v Draft<'_, 'a>,
-    address: &Address,
-    repository: &'v Name,
-) -> Option<&'v PointRef<'a>> {
+fn parent<'a>(draft: &Draft<'_, 'a>, address: &Address, repository: &Name) -> Option<PointRef<'a>> {
     let view = draft.view;
     view.points_in(address, repository).rev().find(|p| view.is_good(p))
 }
@@ -271,17 +267,19 @@ fn verify_known(draft: &mut Draft<'_, '_>, backup: &Backup, address: &Address, r
         {
             continue;
         }
-        match checked_at(draft, point) {
-            None => wanted.push((*point, "its stored bytes were never read again".to_owned())),
+        if !point.proven {
+            wanted.push((point, "its stored bytes were never read again".to_owned()));
+        } else if rank == 0
+            && let Some(again_s) = backup.verify.again_after_s
+            && let Some(at) = checked_at(draft, &point)
+        {
             // Only the newest is proven again and again: it is what a restore will take.
-            Some(at) if rank == 0 => {
-                let Some(again_s) = backup.verify.again_after_s else { continue };
-                if view.now.duration_since(at) >= seconds(again_s) {
-                    let again = span(again_s);
-                    wanted.push((*point, format!("its proof of {at} is older than {again}")));
-                }
+            if view.now.duration_since(at) >= seconds(again_s) {
+                let again = span(again_s);
+                wanted.push((point, format!("its proof of {at} is older than {again}")));
+            } else {
+                draft.look_again(at.checked_add(seconds(again_s)).ok());
             }
-            Some(_) => {}
         }
     }
     for (point, reason) in wanted {

@@ -9,38 +9,28 @@ use model::plan::{Action, Class, Condition, Estimate, Precondition, RetentionVer
 use super::recovery::describe;
 use super::{Draft, ids};
 use crate::render::points;
-use crate::retention::{Candidate, Standing, Verdict, judge};
+use crate::retention::{Candidate, Standing, Verdict, judge, removable};
 use crate::slots::Calendar;
 use crate::view::PointRef;
 
-pub(super) fn plan(draft: &mut Draft<'_, '_>) {
+/// Plans which points of one resource go.
+pub(super) fn plan(draft: &mut Draft<'_, '_>, address: &Address) {
     let view = draft.view;
-    pin_documents(draft);
-    for address in view.desired.resources.keys() {
-        if !draft.in_scope(address) {
-            continue;
-        }
-        for repository in view.repositories_of(address) {
-            if view.repository_id(repository).is_some() {
-                resource_in(draft, address, repository);
-            }
+    pin_documents(draft, address);
+    for repository in view.repositories_of(address) {
+        if view.repository_id(repository).is_some() {
+            resource_in(draft, address, repository);
         }
     }
 }
 
 /// A point that a document names stays as long as the document does.
-fn pin_documents(draft: &mut Draft<'_, '_>) {
+pub(super) fn pin_documents(draft: &mut Draft<'_, '_>, address: &Address) {
     let view = draft.view;
-    for doc in view.desired.recoveries.values() {
+    for doc in view.index().recoveries(address) {
         let model::desired::Point::Snapshot(id) = &doc.point else { continue };
-        let named: Vec<SnapshotId> = view
-            .points(view.current(&doc.resource).unwrap_or(&doc.resource))
-            .iter()
-            .filter(|p| p.id().0.starts_with(id.as_str()))
-            .map(|p| p.id().clone())
-            .collect();
-        for id in named {
-            draft.pin(&id, format!("recovery {} names it", doc.name));
+        for point in view.points(address).filter(|p| p.id().0.starts_with(id.as_str())) {
+            draft.pin(point.id(), format!("recovery {} names it", doc.name));
         }
     }
 }
@@ -59,7 +49,7 @@ fn resource_in(draft: &mut Draft<'_, '_>, address: &Address, repository: &Name) 
     let mut series: BTreeMap<Option<&Name>, Vec<PointRef<'_>>> = BTreeMap::new();
     for point in view.points_in(address, repository) {
         let of = point.receipt().and_then(|receipt| receipt.backup.as_ref());
-        series.entry(of).or_default().push(*point);
+        series.entry(of).or_default().push(point);
     }
     let mut removable: Vec<Verdict> = Vec::new();
     let mut suspicious = None;
@@ -105,10 +95,13 @@ fn judge_series(
             time: point.info.time,
             tags: &point.info.tags,
             standing: view.standing(point),
-            proven: view.is_proven(point.id()),
+            proven: point.proven,
             pins: draft.pins.get(point.id()).cloned().unwrap_or_default(),
         })
         .collect();
+    if !draft.detailed {
+        return removable(policy, &candidates, view.now);
+    }
     let calendar = Calendar::new(&backup.schedule);
     judge(policy, &candidates, view.now, &|at| calendar.next(at))
 }
@@ -132,7 +125,7 @@ fn unruled(
     repository: &Name,
     points: &[PointRef<'_>],
 ) {
-    for point in points {
+    for point in points.iter().filter(|_| draft.detailed) {
         let reason = match point.receipt() {
             None => "not made by Mainstay".to_owned(),
             Some(receipt) => match &receipt.backup {
@@ -164,6 +157,10 @@ fn refusal(
     if view.desired.repositories.get(repository).is_some_and(|spec| spec.append_only) {
         return Some(("AppendOnly", "nothing is ever deleted there by us".to_owned()));
     }
+    if draft.erasing.contains(address) {
+        let reason = "points of it are erased in this plan, so what stays is seen after it";
+        return Some(("ErasureUnderWay", reason.to_owned()));
+    }
     if let Some(why) = draft.busy.get(address) {
         return Some(("RecoveryUnderWay", why.clone()));
     }
@@ -186,11 +183,9 @@ fn refusal(
             "our state is new or was lost, so nothing is proven".to_owned(),
         ));
     }
-    let stays = |p: &&PointRef<'_>| !removable.contains(p.id());
-    let proven = view
-        .points_in(address, repository)
-        .filter(stays)
-        .any(|p| view.is_good(p) && view.is_proven(p.id()));
+    let stays = |p: &PointRef<'_>| !removable.contains(p.id());
+    let proven =
+        view.points_in(address, repository).filter(stays).any(|p| view.is_good(&p) && p.proven);
     (!proven).then(|| ("NothingProven", "no point that would stay here is proven".to_owned()))
 }
 
@@ -205,8 +200,8 @@ fn add(
     let mut stays: BTreeMap<Name, BTreeSet<SnapshotId>> = BTreeMap::new();
     for point in view.points(address) {
         if point.repository == repository
-            && view.is_good(point)
-            && view.is_proven(point.id())
+            && view.is_good(&point)
+            && point.proven
             && !removable.contains(point.id())
         {
             // Points come oldest first, so the newest one remains.
@@ -230,6 +225,7 @@ fn add(
             resource: address.clone(),
             repository: repository.clone(),
             snapshots: removable.clone(),
+            erasure: None,
         },
         class: Class::Mutating,
         reasons: vec![format!("{} beyond retention {}", points(removable.len()), names.join(", "))],

@@ -41,6 +41,10 @@ pub(crate) fn expire(resource: &Address, repository: &Name) -> StepId {
     StepId(format!("expire/{resource}/{repository}"))
 }
 
+pub(crate) fn erase(erasure: &Name, resource: &Address, repository: &Name) -> StepId {
+    StepId(format!("erase/{erasure}/{resource}/{repository}"))
+}
+
 pub(crate) fn reclaim(repository: &Name) -> StepId {
     StepId(format!("reclaim/{repository}"))
 }

@@ -1,9 +1,13 @@
 //! Makes plans. Each file decides one thing and says why: `recovery` what is brought back,
-//! `backups` what is backed up and proven, `expiry` what may go; this one puts them together.
+//! `backups` what is backed up and proven, `expiry` what may go; `incremental` keeps what did not
+//! change from plan to plan; this one puts them together.
 
 mod backups;
+pub(crate) mod erasure;
 mod expiry;
 pub(crate) mod ids;
+mod incremental;
+mod order;
 mod recovery;
 mod repositories;
 mod restore;
@@ -12,23 +16,23 @@ mod selection;
 mod tests;
 
 pub(crate) use backups::newest_served;
+pub use incremental::Planner;
+pub(crate) use order::{destructive_digest, plan_id};
 pub(crate) use recovery::describe;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use model::desired::Desired;
-use model::digest::Digest;
 use model::id::{Address, Name, PlanId, SnapshotId, StepId};
 use model::observed::Observed;
 use model::plan::{
     Action, Class, Condition, Deferred, Estimate, PLAN_VERSION, Plan, Precondition, Report,
-    SnapshotRef, Step,
+    RetentionVerdict, SnapshotRef, Step,
 };
-use serde::Serialize;
 
-use crate::alarms::{Alarm, alarms};
-use crate::condition::conditions;
+use crate::alarms::Alarm;
+use crate::condition::Conditions;
 use crate::gates::waits;
 use crate::graph::Graph;
 use crate::view::View;
@@ -37,7 +41,7 @@ use crate::view::View;
 ///
 /// Total and pure: it never fails, and equal inputs give byte-identical plans on any machine.
 pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
-    plan_scoped(desired, observed, now, None)
+    Planner::over(desired, observed, None).plan(now)
 }
 
 /// Plans for some resources and what they need; everything else is left alone.
@@ -47,47 +51,32 @@ pub fn plan_only(
     now: Timestamp,
     only: &BTreeSet<Address>,
 ) -> Plan {
-    plan_scoped(desired, observed, now, Some(only))
+    Planner::over(desired, observed, Some(only)).plan(now)
 }
 
-fn plan_scoped(
+/// Returns every point of one resource with retention: kept or removable, why, and when it becomes
+/// removable. A plan names only those that may go; a fleet has millions of the others.
+pub fn retention_of(
     desired: &Desired,
     observed: &Observed,
     now: Timestamp,
-    only: Option<&BTreeSet<Address>>,
-) -> Plan {
-    let view = View::new(desired, observed, now);
-    let graph = Graph::new(desired);
-    let conditions = conditions(&view);
-    let alarms = alarms(&view, &conditions);
-    let scope = only.map(|only| graph.closure(only));
-    let mut draft = Draft {
-        view: &view,
-        graph: &graph,
-        conditions: &conditions,
-        alarms: &alarms,
-        scope,
-        steps: BTreeMap::new(),
-        restores: BTreeMap::new(),
-        busy: BTreeMap::new(),
-        pins: BTreeMap::new(),
-        report: Report::default(),
-    };
-    repositories::init(&mut draft);
-    recovery::plan(&mut draft);
-    backups::plan(&mut draft);
-    expiry::plan(&mut draft);
-    repositories::reclaim(&mut draft);
-    draft.finish()
+    resource: &Address,
+) -> Vec<RetentionVerdict> {
+    let only = BTreeSet::from([resource.clone()]);
+    let plan = Planner::over(desired, observed, Some(&only)).detailed().plan(now);
+    plan.report.retention.into_iter().filter(|v| v.resource == *resource).collect()
 }
 
 /// A plan in the making.
 struct Draft<'v, 'a> {
     view: &'v View<'a>,
     graph: &'v Graph<'a>,
-    conditions: &'v BTreeMap<Address, Condition>,
-    alarms: &'v [Alarm],
-    scope: Option<BTreeSet<Address>>,
+    conditions: &'v Conditions,
+    scope: Option<&'v BTreeSet<Address>>,
+    /// Every verdict of retention is wanted, with reasons and dates; else only what may go.
+    detailed: bool,
+    /// The instant from which this may no longer be right, though nothing else changed.
+    until: Option<Timestamp>,
     steps: BTreeMap<StepId, Step>,
     /// Restores over the resource itself, by resource.
     restores: BTreeMap<Address, StepId>,
@@ -95,16 +84,47 @@ struct Draft<'v, 'a> {
     busy: BTreeMap<Address, String>,
     /// Points that something needs, and what.
     pins: BTreeMap<SnapshotId, Vec<String>>,
+    /// Resources of which points are erased in this plan.
+    erasing: BTreeSet<Address>,
     report: Report,
 }
 
-impl<'a> Draft<'_, 'a> {
-    fn in_scope(&self, address: &Address) -> bool {
-        self.scope.as_ref().is_none_or(|scope| scope.contains(address))
+impl<'v, 'a> Draft<'v, 'a> {
+    fn new(
+        view: &'v View<'a>,
+        graph: &'v Graph<'a>,
+        conditions: &'v Conditions,
+        scope: Option<&'v BTreeSet<Address>>,
+        detailed: bool,
+    ) -> Self {
+        Self {
+            view,
+            graph,
+            conditions,
+            scope,
+            detailed,
+            until: None,
+            steps: BTreeMap::new(),
+            restores: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            pins: BTreeMap::new(),
+            erasing: BTreeSet::new(),
+            report: Report::default(),
+        }
     }
 
-    fn condition(&self, address: &Address) -> Option<&Condition> {
-        self.conditions.get(address)
+    fn in_scope(&self, address: &Address) -> bool {
+        self.scope.is_none_or(|scope| scope.contains(address))
+    }
+
+    fn condition(&self, address: &Address) -> Option<&'v Condition> {
+        self.view.index().present(address).map(|_| self.conditions.get(address))
+    }
+
+    /// Notes that from an instant on something may be decided otherwise.
+    fn look_again(&mut self, at: Option<Timestamp>) {
+        let Some(at) = at.filter(|at| *at > self.view.now) else { return };
+        self.until = Some(self.until.map_or(at, |until| until.min(at)));
     }
 
     fn add(&mut self, step: Step) {
@@ -183,12 +203,15 @@ impl<'a> Draft<'_, 'a> {
         }
     }
 
-    fn finish(mut self) -> Plan {
+    /// Puts the plan together.
+    fn finish(mut self, alarms: &[Alarm], digests: Digests) -> Plan {
         self.observe_gaps();
         let view = self.view;
         let mut report = std::mem::take(&mut self.report);
+        report.scope = self.scope.cloned();
         report.conditions = self
             .conditions
+            .unwell()
             .iter()
             .filter(|(address, _)| self.in_scope(address))
             .map(|(address, condition)| (address.clone(), condition.clone()))
@@ -203,25 +226,25 @@ impl<'a> Draft<'_, 'a> {
                 &b.snapshot,
             ))
         });
-        report.alarms = self.alarms.iter().map(Alarm::wait).collect();
+        report.alarms = alarms.iter().map(Alarm::wait).collect();
         report.notes.sort();
         report.notes.dedup();
         report.incomplete.sort();
-        let steps = ordered(self.steps, self.graph);
+        let steps = order::ordered(self.steps, self.graph);
         let mut plan = Plan {
             version: PLAN_VERSION,
             id: PlanId(String::new()),
             planner: model::VERSION.to_owned(),
             commit: view.desired.commit.clone(),
-            desired: view.desired.digest(),
-            observed: view.observed.digest(),
+            desired: digests.desired,
+            observed: digests.observed,
             at: view.now,
             destructive: destructive_digest(view.desired, &steps),
             steps,
             report,
         };
         let approvals = BTreeSet::new();
-        let mut waits = waits(view, self.alarms, &plan, &approvals);
+        let mut waits = waits(view, alarms, &plan, &approvals);
         for step in &mut plan.steps {
             step.waits = waits.remove(&step.id).unwrap_or_default();
         }
@@ -229,30 +252,25 @@ impl<'a> Draft<'_, 'a> {
         plan
     }
 
-    /// Says what was not seen, and what the graph cannot order.
+    /// Says what was not seen.
     fn observe_gaps(&mut self) {
         for (name, state) in &self.view.repositories {
             if let Some((_, detail)) = state.trouble() {
                 self.report.incomplete.push(format!("repository {name}: {detail}"));
             }
         }
-        for (address, condition) in self.conditions {
+        for (address, condition) in self.conditions.unwell() {
             if let Condition::Unreachable { detail } = condition
                 && self.in_scope(address)
             {
                 self.report.incomplete.push(format!("resource {address}: {detail}"));
             }
         }
-        for cycle in &self.graph.cycles {
-            self.report.notes.push(format!(
-                "these depend on each other, so their order is by name: {}",
-                crate::view::names(cycle)
-            ));
-        }
-        for (from, to) in &self.graph.dangling {
-            self.report.notes.push(format!("{from} depends on {to}, which no document describes"));
-        }
-        for ((address, repository), count) in &self.view.orphans {
+        let named = |address: &Address| {
+            self.view.desired.erasures.values().any(|doc| doc.resource == *address)
+        };
+        let orphans = &self.view.index().orphans;
+        for ((address, repository), count) in orphans.iter().filter(|((a, _), _)| !named(a)) {
             self.report.notes.push(format!(
                 "{} of {address} in {repository} without a document: kept",
                 crate::render::points(*count)
@@ -261,106 +279,8 @@ impl<'a> Draft<'_, 'a> {
     }
 }
 
-/// Returns the id of a plan: the digest of everything in it but the id itself.
-pub(crate) fn plan_id(plan: &Plan) -> PlanId {
-    let mut bare = plan.clone();
-    bare.id = PlanId(String::new());
-    PlanId(Digest::of("plan", &bare).0)
-}
-
-/// What an approval names. No clock is in it, so it still fits when the next pass plans the same.
-#[derive(Serialize)]
-struct Destructive<'a> {
-    step: &'a StepId,
-    action: &'a Action,
-    /// The states of the resource for which it was planned.
-    markers: Vec<&'a Precondition>,
-    policy: Option<Digest>,
-}
-
-pub(crate) fn destructive_digest(desired: &Desired, steps: &[Step]) -> Option<Digest> {
-    let mut parts: Vec<Destructive<'_>> = steps
-        .iter()
-        .filter(|step| step.class == Class::Destructive)
-        .map(|step| Destructive {
-            step: &step.id,
-            action: &step.action,
-            markers: step
-                .preconditions
-                .iter()
-                .filter(|p| matches!(p, Precondition::ResourceUnmoved { .. }))
-                .collect(),
-            policy: policy_digest(desired, &step.action),
-        })
-        .collect();
-    parts.sort_by_key(|part| part.step);
-    (!parts.is_empty()).then(|| Digest::of("destructive", &parts))
-}
-
-fn policy_digest(desired: &Desired, action: &Action) -> Option<Digest> {
-    match action {
-        Action::Restore { recovery: Some(name), .. } => {
-            desired.recoveries.get(name).map(|document| Digest::of("recovery", document))
-        }
-        _ => {
-            let resource = action.resource()?;
-            let policies: Vec<_> = desired
-                .recovery_policies
-                .values()
-                .filter(|p| p.resources.contains(resource))
-                .collect();
-            Some(Digest::of("recovery-policies", &policies))
-        }
-    }
-}
-
-/// Sorts steps so that each comes after all that it needs; among the free ones by kind, then by the
-/// place of the resource in the graph, then by id.
-fn ordered(steps: BTreeMap<StepId, Step>, graph: &Graph<'_>) -> Vec<Step> {
-    let rank = |step: &Step| {
-        let place = step.action.resource().map_or(0, |resource| graph.position(resource));
-        (kind_rank(&step.action), place, step.id.clone())
-    };
-    let mut waiting: BTreeMap<&StepId, usize> = BTreeMap::new();
-    let mut dependants: BTreeMap<&StepId, Vec<&StepId>> = BTreeMap::new();
-    for (id, step) in &steps {
-        let known = step.needs.iter().filter(|need| steps.contains_key(need));
-        waiting.insert(id, known.clone().count());
-        for need in known {
-            dependants.entry(need).or_default().push(id);
-        }
-    }
-    let mut ready: BTreeSet<_> =
-        waiting.iter().filter(|(_, n)| **n == 0).map(|(id, _)| rank(&steps[*id])).collect();
-    let mut order = Vec::with_capacity(steps.len());
-    while let Some((_, _, id)) = ready.pop_first() {
-        for dependant in dependants.get(&id).into_iter().flatten() {
-            if let Some(left) = waiting.get_mut(dependant) {
-                *left -= 1;
-                if *left == 0 {
-                    ready.insert(rank(&steps[*dependant]));
-                }
-            }
-        }
-        order.push(id);
-    }
-    let mut steps = steps;
-    let mut sorted: Vec<Step> = order.iter().filter_map(|id| steps.remove(id)).collect();
-    // Needs never form a circle; were they to, the steps would still be shown.
-    sorted.extend(steps.into_values());
-    sorted
-}
-
-fn kind_rank(action: &Action) -> u8 {
-    match action {
-        Action::Init { .. } => 0,
-        Action::Adopt { .. } => 1,
-        Action::Rollback { .. } => 2,
-        Action::Commit { .. } => 3,
-        Action::Restore { .. } => 4,
-        Action::Backup { .. } => 5,
-        Action::Verify { .. } => 6,
-        Action::Expire { .. } => 7,
-        Action::Reclaim { .. } => 8,
-    }
+/// The digests of what a plan is made of.
+struct Digests {
+    desired: model::digest::Digest,
+    observed: model::digest::Digest,
 }

@@ -1,7 +1,5 @@
 //! Decides what is brought back: what was begun, what documents ask for, what policies answer.
 
-use std::collections::BTreeSet;
-
 use model::desired::{CommitThen, ConditionKind, Recovery, RecoveryPolicy, Repeat, Response};
 use model::digest::Digest;
 use model::id::{Address, SnapshotId};
@@ -17,18 +15,13 @@ use crate::retention::span;
 use crate::slots::seconds;
 use crate::view::PointRef;
 
-pub(super) fn plan(draft: &mut Draft<'_, '_>) {
-    let order: Vec<&Address> = draft.graph.order().to_vec();
-    for address in order {
-        if !draft.in_scope(address) {
-            continue;
-        }
-        pin_active(draft, address);
-        if !own(draft, address) {
-            answer(draft, address);
-        }
-        elsewhere(draft, address);
+/// Plans what is brought back of one resource. What it depends on comes before it.
+pub(super) fn plan(draft: &mut Draft<'_, '_>, address: &Address) {
+    pin_active(draft, address);
+    if !own(draft, address) {
+        answer(draft, address);
     }
+    elsewhere(draft, address);
 }
 
 /// Points that recoveries under way read from must stay.
@@ -87,18 +80,9 @@ fn own(draft: &mut Draft<'_, '_>, address: &Address) -> bool {
 
 fn documents<'d>(
     draft: &Draft<'_, 'd>,
-    address: &'d Address,
+    address: &Address,
 ) -> impl Iterator<Item = &'d Recovery> + use<'d> {
-    let aliases: BTreeSet<&'d Address> = draft
-        .view
-        .desired
-        .resources
-        .get(address)
-        .into_iter()
-        .flat_map(|r| &r.formerly)
-        .chain([address])
-        .collect();
-    draft.view.desired.recoveries.values().filter(move |doc| aliases.contains(&doc.resource))
+    draft.view.index().recoveries(address).to_vec().into_iter()
 }
 
 /// Commits or rolls back a recovery that nobody decided in time.
@@ -185,8 +169,7 @@ fn resume(draft: &mut Draft<'_, '_>, address: &Address) -> bool {
         return false;
     }
     let id = ids::restore(address, record.recovery.as_ref());
-    let point =
-        view.points_in(address, &record.repository).find(|p| *p.id() == record.snapshot).copied();
+    let point = view.points_in(address, &record.repository).find(|p| *p.id() == record.snapshot);
     draft.busy.insert(address.clone(), format!("recovery {} is under way", record.token));
     let Some(point) = point else {
         let (code, reason) = selection::no_point(draft, address, Some(&record.repository));
@@ -200,7 +183,7 @@ fn resume(draft: &mut Draft<'_, '_>, address: &Address) -> bool {
         token: record.token.clone(),
         chosen: Chosen {
             point,
-            proven: view.is_proven(point.id()),
+            proven: point.proven,
             reason: format!("point {} of {}", point.id().short(), point.taken_at()),
         },
         reasons: vec![format!(

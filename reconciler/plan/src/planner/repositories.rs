@@ -1,9 +1,9 @@
 //! Decides which repositories are made and which are pruned.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use model::id::Name;
+use model::id::{Name, StepId};
 use model::observed::{Deed, RepositoryObservation};
 use model::plan::{Action, Class, Estimate, Precondition, Step};
 
@@ -61,6 +61,12 @@ pub(super) fn init(draft: &mut Draft<'_, '_>) {
 pub(super) fn reclaim(draft: &mut Draft<'_, '_>) {
     let scope = in_scope(draft);
     let view = draft.view;
+    let mut expiring: BTreeMap<Name, Vec<StepId>> = BTreeMap::new();
+    for step in draft.steps.values() {
+        if let Action::Expire { repository, .. } = &step.action {
+            expiring.entry(repository.clone()).or_default().push(step.id.clone());
+        }
+    }
     for (name, spec) in &view.desired.repositories {
         if spec.append_only
             || view.repository_id(name).is_none()
@@ -68,15 +74,7 @@ pub(super) fn reclaim(draft: &mut Draft<'_, '_>) {
         {
             continue;
         }
-        let expiries: Vec<_> = draft
-            .steps
-            .values()
-            .filter(|step| {
-                matches!(step.action, Action::Expire { .. })
-                    && step.action.repository() == Some(name)
-            })
-            .map(|step| step.id.clone())
-            .collect();
+        let expiries = expiring.remove(name).unwrap_or_default();
         let reason = if expiries.is_empty() {
             match overdue(draft, name) {
                 Some(reason) => reason,

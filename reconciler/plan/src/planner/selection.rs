@@ -26,7 +26,7 @@ pub(super) fn newest<'a>(
     accepts: impl Fn(&PointRef<'a>) -> bool,
 ) -> Option<Chosen<'a>> {
     let view = draft.view;
-    if let Some(point) = view.best(address, |p| accepts(p) && view.is_proven(p.id())) {
+    if let Some(point) = view.best(address, |p| accepts(p) && p.proven) {
         let newer = view.best(address, |p| accepts(p) && p.taken_at() > point.taken_at());
         let mut reason = format!(
             "the newest proven point that fits is {} of {}",
@@ -40,7 +40,7 @@ pub(super) fn newest<'a>(
                 newer.taken_at()
             ));
         }
-        return Some(Chosen { point: *point, proven: true, reason });
+        return Some(Chosen { point, proven: true, reason });
     }
     let failed = |p: &PointRef<'_>| {
         let step = ids::verify(address, p.repository, p.id());
@@ -54,7 +54,7 @@ pub(super) fn newest<'a>(
         point.id().short(),
         point.taken_at()
     );
-    Some(Chosen { point: *point, proven: false, reason })
+    Some(Chosen { point, proven: false, reason })
 }
 
 /// The point that a recovery document asks for.
@@ -73,11 +73,10 @@ pub(super) fn for_document<'a>(
         }
         Point::Snapshot(id) => view
             .points(address)
-            .iter()
             .find(|p| in_repository(p) && !id.0.is_empty() && p.id().0.starts_with(id.as_str()))
             .map(|point| Chosen {
-                point: *point,
-                proven: view.is_proven(point.id()),
+                point,
+                proven: point.proven,
                 reason: format!(
                     "the document names point {} of {}",
                     point.id().short(),

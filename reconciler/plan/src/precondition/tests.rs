@@ -153,3 +153,14 @@ fn nothing_that_was_not_looked_at_holds() {
         assert!(precondition(&each, &empty).is_err(), "{each:?}");
     }
 }
+
+#[test]
+fn a_recovery_into_another_place_stops_nothing() {
+    let rule = Precondition::NoOtherRecovery { resource: address("shop/files"), token: None };
+    let world = World::shop().record("shop/files", "t", "a1", RecoveryPhase::Swapping, None);
+    assert!(precondition(&rule, &world.observed).is_err());
+    let aside = world.with(|w| {
+        w.observed.memory.recoveries.values_mut().for_each(|record| record.elsewhere = true);
+    });
+    assert_eq!(precondition(&rule, &aside.observed), Ok(()));
+}

@@ -1,4 +1,5 @@
-//! A plan as JSON under a version of its own, with the words that people see beside the data.
+//! A plan as JSON under a version of its own, with the words that people see beside the data. Its
+//! schema is `schema/plan.json`.
 
 use model::plan::Plan;
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use crate::outcome::Outcome;
 
 /// Version of the JSON shape. Fields are added without a new version; one that goes or changes its
 /// meaning makes a new one.
-pub const JSON_VERSION: u32 = 1;
+pub const JSON_VERSION: u32 = 2;
 
 /// Renders a plan for programs.
 pub fn json(plan: &Plan) -> Value {

@@ -74,7 +74,7 @@ fn markdown_fits_into_a_comment_and_carries_no_markup_of_others() {
 fn json_has_a_version_and_the_whole_plan() {
     let plan = rolled_back().plan();
     let value = json(&plan);
-    assert_eq!(value["version"], 1);
+    assert_eq!(value["version"], 2);
     assert_eq!(value["outcome"], "destructiveWaiting");
     assert_eq!(value["exitCode"], 3);
     let back: model::plan::Plan = serde_json::from_value(value["plan"].clone()).unwrap();
@@ -201,4 +201,108 @@ fn a_resource_is_explained() {
       not planned
         restore/shop/files: HeldByPolicy: it is Lost, and no recovery policy answers; a Recovery document can bring back a1000000 of 2026-11-20T11:00:00Z
     ");
+}
+
+/// Worlds whose plans have every kind of step, wait and condition.
+fn every_kind() -> Vec<World> {
+    use model::desired::{Budget, CommitThen, Scope, Window};
+    use model::observed::{Ancestry, Backoff, RecoveryPhase};
+    let on = |response| [(ConditionKind::RolledBack, response), (ConditionKind::Lost, response)];
+    let over = |then| {
+        World::protected()
+            .policy(&["shop/files"], &on(Response::Hold))
+            .record("shop/files", "t", "a1", RecoveryPhase::AwaitingCommit, None)
+            .with(|w| {
+                let policy = w.desired.recovery_policies.get_mut(&name("back")).unwrap();
+                policy.commit_after_s = Some(60);
+                policy.then = then;
+            })
+    };
+    let gated = World::busy().with(|w| {
+        w.observed.memory.ancestry = Ancestry::Diverged;
+        w.observed.memory.holds.push(hold(Scope::All));
+        let error = "no space".to_owned();
+        let backoff = Backoff { failures: 1, until: ago(-1), error };
+        w.observed.memory.backoff.insert("backup/shop/files/local".to_owned(), backoff);
+        let mut rail = guardrail(&["shop/files", "shop/db"]);
+        rail.expire = Budget { per_run: Some(0), ..Budget::default() };
+        let opens = "0 3 * * *".to_owned();
+        let time_zone = "UTC".to_owned();
+        rail.windows.push(Window { opens, duration_s: 60, time_zone, allow: true });
+        w.desired.guardrails.insert(name("rail"), rail);
+    });
+    let erased = World::protected().erasure("shop/files", &["a1"], |_| {});
+    vec![
+        gated,
+        erased,
+        World::shop().repository_absent("local"),
+        rolled_back(),
+        rolled_back().policy(&["shop/db"], &on(Response::Adopt)),
+        over(CommitThen::Commit),
+        over(CommitThen::Rollback),
+        World::protected().absent("shop/files").policy(&["shop/files"], &on(Response::Restore)),
+        World::protected().unknown("shop/files"),
+        World::shop().absent("shop/files"),
+        World::protected().found_with("shop/files", Default::default(), Some(3), Some("bad page")),
+        World::protected()
+            .point("local", "a2", "shop/files", ago(0), |r| r.marker = position(3))
+            .found(
+                "shop/files",
+                model::receipt::Marker { identity: Some("two".to_owned()), ..position(3) },
+            ),
+    ]
+}
+
+#[test]
+fn json_is_what_its_schema_says() {
+    let text = include_str!("../../../../schema/plan.json");
+    let schema: serde_json::Value = serde_json::from_str(text).unwrap();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for world in every_kind() {
+        let plan = world.plan();
+        let value = json(&plan);
+        let wrong: Vec<String> = validator
+            .iter_errors(&value)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:#?}\n{value:#}");
+        seen.extend(plan.steps.iter().map(|step| step.action.verb().to_owned()));
+        for wait in plan.steps.iter().flat_map(|step| &step.waits) {
+            let value = serde_json::to_value(wait).unwrap();
+            seen.extend(value.as_object().unwrap().keys().map(|kind| format!("wait {kind}")));
+        }
+        seen.extend(plan.report.conditions.values().map(|c| c.word().to_owned()));
+    }
+    // One that never occurred here would not have been held against the schema.
+    for kind in [
+        "init",
+        "backup",
+        "verify",
+        "expire",
+        "reclaim",
+        "restore",
+        "commit",
+        "rollback",
+        "adopt",
+        "wait approval",
+        "wait hold",
+        "wait window",
+        "wait budget",
+        "wait backoff",
+        "wait alarm",
+        "Lost",
+        "RolledBack",
+        "Replaced",
+        "Damaged",
+        "Unreachable",
+        "NeverProtected",
+        "NeverSeen",
+        "AwaitingCommit",
+    ] {
+        assert!(seen.contains(kind), "no {kind} among {seen:?}");
+    }
+    let mut other = json(&rolled_back().plan());
+    other["plan"]["steps"][0]["surprise"] = serde_json::Value::Null;
+    assert!(!validator.is_valid(&other), "a field that the schema does not know passes");
 }

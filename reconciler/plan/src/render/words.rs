@@ -17,7 +17,10 @@ pub fn title(step: &Step) -> String {
             SnapshotRef::Id(id) => format!("verify {resource} {} in {repository}", id.short()),
             SnapshotRef::Of(_) => format!("verify {resource}, the new point, in {repository}"),
         },
-        Action::Expire { resource, repository, snapshots } => {
+        Action::Expire { resource, repository, snapshots, erasure: Some(_) } => {
+            format!("erase {} of {resource} in {repository} for ever", points(snapshots.len()))
+        }
+        Action::Expire { resource, repository, snapshots, erasure: None } => {
             format!("expire {} of {resource} in {repository}", points(snapshots.len()))
         }
         Action::Reclaim { repository } => format!("reclaim {repository}"),

@@ -5,6 +5,8 @@ pub mod cron;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
+
 use jiff::{SignedDuration, Timestamp};
 use model::desired::{Schedule, When, Window};
 use model::digest::Digest;
@@ -42,7 +44,13 @@ pub enum Dueness {
 pub struct Calendar<'a> {
     schedule: &'a Schedule,
     rule: Rule,
+    /// The stretches between two instants of a cron rule that were found last: a plan asks for
+    /// thousands of resources at nearly the same instant, and each search walks the calendar.
+    found: RefCell<Vec<(Timestamp, Timestamp)>>,
 }
+
+/// Stretches that are remembered: jitter spreads the questions over a few.
+const FOUND_MAX: usize = 8;
 
 enum Rule {
     Cron(Box<CronRule>),
@@ -61,13 +69,16 @@ impl<'a> Calendar<'a> {
             }
             When::Never => Rule::Never,
         };
-        Self { schedule, rule }
+        Self { schedule, rule, found: RefCell::new(Vec::new()) }
     }
 
     /// Returns the newest scheduled instant at or before `at`.
     pub fn newest(&self, at: Timestamp) -> Option<Timestamp> {
         match &self.rule {
-            Rule::Cron(rule) => rule.newest(at),
+            Rule::Cron(rule) => match self.stretch(rule, at) {
+                Some((newest, _)) => Some(newest),
+                None => rule.newest(at),
+            },
             Rule::Every(seconds) => {
                 let whole = at.as_second().div_euclid(*seconds);
                 Timestamp::from_second(whole.checked_mul(*seconds)?).ok()
@@ -79,12 +90,59 @@ impl<'a> Calendar<'a> {
     /// Returns the first scheduled instant after `at`.
     pub fn next(&self, at: Timestamp) -> Option<Timestamp> {
         match &self.rule {
-            Rule::Cron(rule) => rule.next(at),
+            Rule::Cron(rule) => match self.stretch(rule, at) {
+                Some((_, next)) => Some(next),
+                None => rule.next(at),
+            },
             Rule::Every(seconds) => {
                 let whole = at.as_second().div_euclid(*seconds).checked_add(1)?;
                 Timestamp::from_second(whole.checked_mul(*seconds)?).ok()
             }
             Rule::Never => None,
+        }
+    }
+
+    /// The newest instant at or before `at` and the first after it; `None` when one is missing.
+    fn stretch(&self, rule: &CronRule, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        let known = |found: &[(Timestamp, Timestamp)]| {
+            found.iter().find(|(newest, next)| *newest <= at && at < *next).copied()
+        };
+        if let Some(stretch) = known(&self.found.borrow()) {
+            return Some(stretch);
+        }
+        let stretch = (rule.newest(at)?, rule.next(at)?);
+        let mut found = self.found.borrow_mut();
+        if found.len() >= FOUND_MAX {
+            found.remove(0);
+        }
+        found.push(stretch);
+        Some(stretch)
+    }
+
+    /// Returns from when on [`Calendar::due`] may answer otherwise, though nothing was served
+    /// meanwhile.
+    pub fn changes(
+        &self,
+        served: Option<Timestamp>,
+        jitter_s: u64,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        if served.is_none() {
+            return self.next(now);
+        }
+        let next = self.next_due(jitter_s, now);
+        let jitter = seconds(jitter_s);
+        let newest = now.checked_sub(jitter).ok().and_then(|then| self.newest(then));
+        let late = newest.zip(self.schedule.deadline_s).and_then(|(at, deadline)| {
+            // Late is what lies beyond the deadline, so the first nanosecond after it.
+            at.checked_add(jitter)
+                .and_then(|at| at.checked_add(seconds(deadline)))
+                .and_then(|at| at.checked_add(SignedDuration::from_nanos(1)))
+                .ok()
+        });
+        match late.filter(|late| *late > now) {
+            Some(late) => Some(next.map_or(late, |next| next.min(late))),
+            None => next,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use model::error::PortError;
 use model::ports::mover::BlobHash;
 
@@ -11,29 +11,43 @@ use crate::format::pack::BlobKind;
 use crate::id::Id;
 use crate::session::{Sealer, Session};
 
-/// Pieces that wait for a thread; each has one MiB as a rule, eight at the most.
-const PIECES_WAITING_MAX: usize = 4;
+/// Lots of pieces that wait for a thread.
+const LOTS_WAITING_MAX: usize = 4;
+/// Bytes from which on a lot is handed over: one piece that is cut by content, or many of a
+/// database's. Each lot has this as a rule, a piece's eight MiB more at the most.
+const LOT_BYTES: usize = 512 << 10;
 /// Batches that wait for a thread.
 const BATCHES_WAITING_MAX: usize = 4;
 
-/// A piece of a large file on its way to another thread.
-struct Piece {
-    id: Id,
+/// Pieces of large files, one behind the other, on their way to another thread. What lies together
+/// in a file then lies together in its pack, too.
+#[derive(Default)]
+struct Lot {
+    pieces: Vec<(Id, usize)>,
     data: Vec<u8>,
+}
+
+impl Lot {
+    fn add(&mut self, id: Id, piece: &[u8]) {
+        self.data.extend_from_slice(piece);
+        self.pieces.push((id, self.data.len()));
+    }
 }
 
 /// What the threads of one backup share.
 pub(super) struct Pool<'s, 'a, J> {
     session: &'s Session<'a>,
     jobs: Receiver<J>,
-    pieces: Receiver<Piece>,
-    spare: Mutex<Vec<Vec<u8>>>,
+    lots: Receiver<Lot>,
+    spare: Mutex<Vec<Lot>>,
 }
 
 /// One thread's side of the pool.
 pub(super) struct Worker<'p, 's, 'a, J> {
     pool: &'p Pool<'s, 'a, J>,
-    pieces: Sender<Piece>,
+    lots: Sender<Lot>,
+    /// Gathers what is handed over next.
+    lot: Lot,
     sealer: Sealer,
 }
 
@@ -47,16 +61,16 @@ impl<'s, 'a, J: Send> Pool<'s, 'a, J> {
         feed: impl FnOnce(&mut Feeder<'_, 's, 'a, J>) -> Result<(), PortError>,
     ) -> Result<(), PortError> {
         let (job_sender, jobs) = bounded(BATCHES_WAITING_MAX);
-        let (piece_sender, pieces) = bounded(PIECES_WAITING_MAX);
-        let pool = Pool { session, jobs, pieces, spare: Mutex::default() };
+        let (lot_sender, lots) = bounded(LOTS_WAITING_MAX);
+        let pool = Pool { session, jobs, lots, spare: Mutex::default() };
         let done = std::thread::scope(|scope| {
             let pool = &pool;
             let work = &work;
             let handles: Vec<_> = (0..threads.max(1))
                 .map(|_| {
-                    let pieces = piece_sender.clone();
+                    let lots = lot_sender.clone();
                     scope.spawn(move || {
-                        if let Err(e) = crate::caught(|| pool.serve(pieces, work)) {
+                        if let Err(e) = crate::caught(|| pool.serve(lots, work)) {
                             session.fail(e);
                             // The feeder must not wait for a thread that is gone.
                             for _ in pool.jobs.iter() {}
@@ -67,11 +81,12 @@ impl<'s, 'a, J: Send> Pool<'s, 'a, J> {
             let feeding = (|| {
                 let worker = Worker {
                     pool,
-                    pieces: piece_sender,
+                    lots: lot_sender,
+                    lot: Lot::default(),
                     sealer: Sealer::new(session.store, BlobKind::Data)?,
                 };
                 let mut feeder = Feeder { jobs: job_sender, worker };
-                let fed = feed(&mut feeder);
+                let fed = feed(&mut feeder).and_then(|()| feeder.worker.flush());
                 session.retire(feeder.worker.sealer);
                 fed
             })();
@@ -89,15 +104,15 @@ impl<'s, 'a, J: Send> Pool<'s, 'a, J> {
 
     fn serve(
         &self,
-        pieces: Sender<Piece>,
+        lots: Sender<Lot>,
         work: &(impl Fn(&mut Worker<'_, 's, 'a, J>, J) -> Result<(), PortError> + Sync),
     ) -> Result<(), PortError> {
         let sealer = Sealer::new(self.session.store, BlobKind::Data)?;
-        let mut worker = Worker { pool: self, pieces, sealer };
+        let mut worker = Worker { pool: self, lots, lot: Lot::default(), sealer };
         loop {
             select! {
-                recv(self.pieces) -> piece => if let Ok(piece) = piece {
-                    worker.seal_piece(piece)?;
+                recv(self.lots) -> lot => if let Ok(lot) = lot {
+                    worker.seal(lot)?;
                 },
                 recv(self.jobs) -> job => match job {
                     Ok(job) => {
@@ -108,22 +123,33 @@ impl<'s, 'a, J: Send> Pool<'s, 'a, J> {
                 },
             }
         }
-        // No more jobs: only those that still read can send pieces.
-        let Worker { pieces, mut sealer, .. } = worker;
-        drop(pieces);
-        while let Ok(piece) = self.pieces.recv() {
-            self.session.put(&mut sealer, &piece.id, &piece.data)?;
-            self.give_back(piece.data);
+        // No more jobs: only those that still read can send lots.
+        let Worker { lots, mut sealer, .. } = worker;
+        drop(lots);
+        while let Ok(lot) = self.lots.recv() {
+            self.seal(&mut sealer, lot)?;
         }
         self.session.retire(sealer);
         Ok(())
     }
 
-    fn give_back(&self, data: Vec<u8>) {
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() < PIECES_WAITING_MAX {
-            spare.push(data);
+    fn seal(&self, sealer: &mut Sealer, mut lot: Lot) -> Result<(), PortError> {
+        let mut from = 0;
+        for (id, to) in &lot.pieces {
+            self.session.put(sealer, id, &lot.data[from..*to])?;
+            from = *to;
         }
+        lot.pieces.clear();
+        lot.data.clear();
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < LOTS_WAITING_MAX {
+            spare.push(lot);
+        }
+        Ok(())
+    }
+
+    fn spare(&self) -> Lot {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 }
 
@@ -132,28 +158,34 @@ impl<'s, 'a, J: Send> Worker<'_, 's, 'a, J> {
         self.pool.session
     }
 
-    fn seal_piece(&mut self, piece: Piece) -> Result<(), PortError> {
-        self.pool.session.put(&mut self.sealer, &piece.id, &piece.data)?;
-        self.pool.give_back(piece.data);
-        Ok(())
+    fn seal(&mut self, lot: Lot) -> Result<(), PortError> {
+        self.pool.seal(&mut self.sealer, lot)
+    }
+
+    /// Sends what has gathered to a thread that is free, or writes it here. Must be called before
+    /// the job ends: nobody else knows what waits here.
+    pub fn flush(&mut self) -> Result<(), PortError> {
+        if self.lot.pieces.is_empty() {
+            return Ok(());
+        }
+        let next = self.pool.spare();
+        let lot = std::mem::replace(&mut self.lot, next);
+        match self.lots.try_send(lot) {
+            Ok(()) => Ok(()),
+            Err(unsent) => self.seal(unsent.into_inner()),
+        }
     }
 
     /// Writes a claimed blob, here or, with `share`, on another thread that is free.
     pub fn put(&mut self, hash: &BlobHash, data: &[u8], share: bool) -> Result<(), PortError> {
         let id = Id(*hash);
-        if !share || self.pieces.is_full() {
+        // A piece that makes a lot alone and finds no place is not copied for nothing.
+        let alone = self.lot.pieces.is_empty() && data.len() >= LOT_BYTES;
+        if !share || (alone && self.lots.is_full()) {
             return self.pool.session.put(&mut self.sealer, &id, data);
         }
-        let spare = self.pool.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut copy = spare.unwrap_or_default();
-        copy.clear();
-        copy.extend_from_slice(data);
-        match self.pieces.try_send(Piece { id, data: copy }) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(piece) | TrySendError::Disconnected(piece)) => {
-                self.seal_piece(piece)
-            }
-        }
+        self.lot.add(id, data);
+        if self.lot.data.len() >= LOT_BYTES { self.flush() } else { Ok(()) }
     }
 }
 

@@ -54,12 +54,7 @@ pub(super) fn run(
                 let mut hasher = blake3::Hasher::new();
                 let mut content = Vec::new();
                 let source = &mut stream.source;
-                let before = match parent {
-                    Some(tree) if options.chunking == Chunking::FixedBySize => {
-                        pieces_before(session, &tree, &stream.name)
-                    }
-                    _ => 0,
-                };
+                let before = pieces_before(session, options, parent.as_ref(), &stream.name);
                 let cut = chunker.run(
                     keep_pieces(options.chunking, before, stream.size_hint),
                     stream.size_hint,
@@ -103,7 +98,13 @@ pub(super) fn run(
 
 /// Returns the size in bytes of the pieces that a stream was cut into in the parent snapshot; 0
 /// when that cannot be told.
-fn pieces_before(session: &Session<'_>, tree: &Id, name: &str) -> u32 {
+fn pieces_before(
+    session: &Session<'_>,
+    options: &BackupOptions,
+    tree: Option<&Id>,
+    name: &str,
+) -> u32 {
+    let Some(tree) = tree.filter(|_| options.chunking == Chunking::FixedBySize) else { return 0 };
     // A parent that cannot be read costs space, not the backup.
     let length = || {
         let trees = TreeCache::new(session.store, session.index).ok()?;

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crossbeam_channel::bounded;
 use model::error::PortError;
 use model::ports::mover::{
     BlobHash, Chunking, Entry, EntryKind, Problem, ProblemKind, ReadOutcome, ReadRequest, ReadSink,
@@ -11,7 +12,7 @@ use model::ports::mover::{
 
 use super::pool::{Feeder, Pool, Worker};
 use super::{BackupOptions, Tally, keep_pieces};
-use crate::format::node::{Node, TreeWriter};
+use crate::format::node::{self, Node, TreeWriter};
 use crate::format::pack::BlobKind;
 use crate::id::Id;
 use crate::progress::Meter;
@@ -22,6 +23,8 @@ use crate::treecache::TreeCache;
 const BATCH_FILES: usize = 64;
 /// Bytes from which on a batch is complete.
 const BATCH_BYTES: u64 = 1 << 20;
+/// Batches of walked entries that wait to be compared with the parent.
+const WALKED_WAITING_MAX: usize = 16;
 /// Files from this size on are cut by one thread and sealed by all.
 const LARGE_BYTES: u64 = 4 << 20;
 
@@ -31,10 +34,13 @@ enum Slot {
     Gone,
 }
 
+#[derive(Default)]
 struct Filling {
     slots: Vec<Slot>,
     waiting: usize,
     closed: bool,
+    /// How many slots hold what the parent snapshot has there.
+    alike: usize,
     /// The directory's own entry.
     entry: Option<Entry>,
 }
@@ -44,6 +50,10 @@ struct Directory {
     parent: Option<(Arc<Directory>, usize)>,
     /// The same directory in the parent snapshot.
     before: Option<Id>,
+    /// How many entries it had there; `None` when its tree cannot be taken over as it is.
+    before_entries: Option<usize>,
+    /// Its own entry is the parent's too.
+    entry_alike: bool,
     filling: Mutex<Filling>,
 }
 
@@ -91,7 +101,7 @@ pub(super) fn run(
                 batch: Vec::new(),
                 batch_bytes: 0,
             };
-            source.walk(request, session.cancel, &mut |events| {
+            walk_beside(source, request, session, |events| {
                 events.into_iter().try_for_each(|event| builder.event(event))
             })?;
             builder.send_batch()
@@ -101,12 +111,33 @@ pub(super) fn run(
     root.ok_or_else(|| PortError::terminal("Internal", "the walk left no root"))
 }
 
+/// Walks on a thread of its own, so that looking at entries and comparing them with the parent
+/// go on at the same time.
+fn walk_beside(
+    source: &dyn SourceMover,
+    request: &WalkRequest,
+    session: &Session<'_>,
+    each: impl FnMut(Vec<WalkEvent>) -> Result<(), PortError>,
+) -> Result<(), PortError> {
+    let (sender, walked) = bounded(WALKED_WAITING_MAX);
+    std::thread::scope(|scope| {
+        let walking = scope.spawn(move || {
+            source.walk(request, session.cancel, &mut |events| {
+                // Nobody takes them once the other side failed.
+                sender.send(events).map_err(|_| Session::aborted())
+            })
+        });
+        let built = walked.into_iter().try_for_each(each);
+        let walk = crate::join(walking);
+        built.and(walk)
+    })
+}
+
 /// An open directory of the walk.
 struct Level {
     directory: Arc<Directory>,
-    /// Entries of the same directory in the parent snapshot, by name.
-    before: Vec<Node>,
-    next: usize,
+    /// Entries of the same directory in the parent snapshot that were not met yet, by name.
+    before: std::iter::Peekable<std::vec::IntoIter<Node>>,
     path_length: usize,
 }
 
@@ -137,11 +168,8 @@ impl Builder<'_, '_, '_, '_> {
     /// Finds an entry's counterpart in the parent; names come in order on both sides.
     fn before(&mut self, name: &[u8]) -> Option<Node> {
         let level = self.stack.last_mut()?;
-        while level.before.get(level.next).is_some_and(|n| n.entry.name.as_slice() < name) {
-            level.next += 1;
-        }
-        let node = level.before.get(level.next)?;
-        (node.entry.name == name).then(|| node.clone())
+        while level.before.next_if(|n| n.entry.name.as_slice() < name).is_some() {}
+        level.before.next_if(|n| n.entry.name == name)
     }
 
     fn slot(&mut self) -> Result<(Arc<Directory>, usize), PortError> {
@@ -159,12 +187,12 @@ impl Builder<'_, '_, '_, '_> {
 
     fn enter(&mut self, entry: Entry) -> Result<(), PortError> {
         let root = self.stack.is_empty();
-        let before = if root {
-            self.parent
+        let (before, entry_alike) = if root {
+            (self.parent, false)
         } else {
-            self.before(&entry.name)
-                .filter(|n| n.entry.kind == EntryKind::Directory)
-                .and_then(|n| n.subtree)
+            let node = self.before(&entry.name).filter(|n| n.entry.kind == EntryKind::Directory);
+            let alike = node.as_ref().is_some_and(|n| node::written_alike(&n.entry, &entry));
+            (node.and_then(|n| n.subtree), alike)
         };
         let parent = if root { None } else { Some(self.slot()?) };
         let path_length = self.path.len();
@@ -178,10 +206,17 @@ impl Builder<'_, '_, '_, '_> {
         }
         // A parent that cannot be read costs speed, not the backup.
         let mut nodes = before.and_then(|id| self.trees.load(&id).ok()).unwrap_or_default();
-        nodes.sort_by(|a, b| a.entry.name.cmp(&b.entry.name));
-        let filling = Filling { slots: Vec::new(), waiting: 0, closed: false, entry: Some(entry) };
-        let directory = Arc::new(Directory { parent, before, filling: Mutex::new(filling) });
-        self.stack.push(Level { directory, before: nodes, next: 0, path_length });
+        // A tree in another order than this engine writes is written anew.
+        let in_order = nodes.is_sorted_by(|a, b| a.entry.name < b.entry.name);
+        if !in_order {
+            nodes.sort_by(|a, b| a.entry.name.cmp(&b.entry.name));
+        }
+        let before_entries = (in_order && !nodes.is_empty()).then_some(nodes.len());
+        let filling = Filling { entry: Some(entry), ..Filling::default() };
+        let filling = Mutex::new(filling);
+        let directory = Directory { parent, before, before_entries, entry_alike, filling };
+        let before = nodes.into_iter().peekable();
+        self.stack.push(Level { directory: Arc::new(directory), before, path_length });
         Ok(())
     }
 
@@ -202,22 +237,24 @@ impl Builder<'_, '_, '_, '_> {
     fn entry(&mut self, entry: Entry) -> Result<(), PortError> {
         let before = self.before(&entry.name);
         let (directory, slot) = self.slot()?;
+        let alike = before.as_ref().is_some_and(|b| node::written_alike(&b.entry, &entry));
         if entry.kind != EntryKind::File {
             let node = Node { entry, content: Vec::new(), subtree: None };
-            return resolve(self.context, directory, slot, Slot::Known(Box::new(node)));
+            return resolve(self.context, directory, slot, Slot::Known(Box::new(node)), alike);
         }
         self.context.meter.files_total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.context.meter.bytes_total.fetch_add(entry.size, std::sync::atomic::Ordering::Relaxed);
-        if let Some(before) = before.as_ref().filter(|b| self.unchanged(b, &entry)) {
+        if before.as_ref().is_some_and(|b| self.unchanged(b, &entry)) {
             let size = entry.size;
-            let node = Node { entry, content: before.content.clone(), subtree: None };
+            let content = before.map(|b| b.content).unwrap_or_default();
+            let node = Node { entry, content, subtree: None };
             self.context.tally.with(|s| {
                 s.files += 1;
                 s.files_unmodified += 1;
                 s.bytes += size;
             });
             self.context.meter.done(1, size);
-            return resolve(self.context, directory, slot, Slot::Known(Box::new(node)));
+            return resolve(self.context, directory, slot, Slot::Known(Box::new(node)), alike);
         }
         let mut path = self.path.clone();
         path.push(b'/');
@@ -262,40 +299,50 @@ impl Builder<'_, '_, '_, '_> {
     }
 }
 
-/// Fills an entry's place, and writes each directory that becomes complete by it.
+/// Fills an entry's place, and writes each directory that becomes complete by it. `alike` says that
+/// the parent snapshot has the same there.
 fn resolve(
     context: &Context<'_, '_>,
     directory: Arc<Directory>,
     slot: usize,
     value: Slot,
+    alike: bool,
 ) -> Result<(), PortError> {
-    let ready = {
-        let mut filling = directory.filling.lock().unwrap_or_else(PoisonError::into_inner);
+    let ready = directory.fill(slot, value, alike);
+    if ready { finish(context, directory) } else { Ok(()) }
+}
+
+impl Directory {
+    /// Fills a place and returns whether it was the last one.
+    fn fill(&self, slot: usize, value: Slot, alike: bool) -> bool {
+        let mut filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
         filling.slots[slot] = value;
         filling.waiting -= 1;
+        filling.alike += usize::from(alike);
         filling.closed && filling.waiting == 0
-    };
-    if ready { finish(context, directory) } else { Ok(()) }
+    }
+
+    /// Returns the parent's tree when it is this directory's to the last entry: then nothing needs
+    /// to be written to learn its id.
+    fn unmodified(&self, filling: &Filling) -> Option<Id> {
+        let same = self.before_entries == Some(filling.slots.len())
+            && filling.alike == filling.slots.len();
+        self.before.filter(|_| same)
+    }
 }
 
 fn finish(context: &Context<'_, '_>, directory: Arc<Directory>) -> Result<(), PortError> {
     let mut directory = directory;
     loop {
-        let (slots, entry) = {
+        let (slots, entry, unmodified) = {
             let mut filling = directory.filling.lock().unwrap_or_else(PoisonError::into_inner);
-            (std::mem::take(&mut filling.slots), filling.entry.take())
+            let unmodified = directory.unmodified(&filling);
+            (std::mem::take(&mut filling.slots), filling.entry.take(), unmodified)
         };
-        let mut writer = TreeWriter::default();
-        for slot in &slots {
-            match slot {
-                Slot::Known(node) => writer.push(node)?,
-                Slot::Gone => {}
-                Slot::Waiting => {
-                    return Err(PortError::terminal("Internal", "a directory ended too early"));
-                }
-            }
-        }
-        let id = context.session.put_tree(&writer.finish())?;
+        let id = match unmodified {
+            Some(id) => id,
+            None => write_tree(context, &slots)?,
+        };
         let Some((parent, slot)) = &directory.parent else {
             *context.root.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
             return Ok(());
@@ -310,17 +357,26 @@ fn finish(context: &Context<'_, '_>, directory: Arc<Directory>) -> Result<(), Po
             return Err(PortError::terminal("Internal", "a directory ended twice"));
         };
         let node = Node { entry, content: Vec::new(), subtree: Some(id) };
-        let ready = {
-            let mut filling = parent.filling.lock().unwrap_or_else(PoisonError::into_inner);
-            filling.slots[*slot] = Slot::Known(Box::new(node));
-            filling.waiting -= 1;
-            filling.closed && filling.waiting == 0
-        };
-        if !ready {
+        let alike = directory.entry_alike && directory.before == Some(id);
+        if !parent.fill(*slot, Slot::Known(Box::new(node)), alike) {
             return Ok(());
         }
         directory = Arc::clone(parent);
     }
+}
+
+fn write_tree(context: &Context<'_, '_>, slots: &[Slot]) -> Result<Id, PortError> {
+    let mut writer = TreeWriter::default();
+    for slot in slots {
+        match slot {
+            Slot::Known(node) => writer.push(node)?,
+            Slot::Gone => {}
+            Slot::Waiting => {
+                return Err(PortError::terminal("Internal", "a directory ended too early"));
+            }
+        }
+    }
+    context.session.put_tree(&writer.finish())
 }
 
 struct Sink<'w, 'p, 's, 'a, 'c> {
@@ -362,6 +418,7 @@ impl ReadSink for Sink<'_, '_, '_, '_, '_> {
     }
 
     fn end(&mut self, file: usize, outcome: ReadOutcome) -> Result<(), PortError> {
+        self.worker.flush()?;
         let content = std::mem::take(&mut self.content);
         let bytes = std::mem::take(&mut self.bytes);
         let (context, file) = (self.context, &self.files[file]);
@@ -370,7 +427,7 @@ impl ReadSink for Sink<'_, '_, '_, '_, '_> {
         let entry = match outcome {
             ReadOutcome::Failed(problem) => {
                 context.tally.problem(context.meter, problem);
-                return resolve(context, directory, file.slot, Slot::Gone);
+                return resolve(context, directory, file.slot, Slot::Gone, false);
             }
             ReadOutcome::Changed(entry) => {
                 let problem = Problem {
@@ -390,7 +447,7 @@ impl ReadSink for Sink<'_, '_, '_, '_, '_> {
             s.bytes += bytes;
         });
         let node = Node { entry: *entry, content, subtree: None };
-        resolve(context, directory, file.slot, Slot::Known(Box::new(node)))
+        resolve(context, directory, file.slot, Slot::Known(Box::new(node)), false)
     }
 }
 

@@ -136,8 +136,22 @@ fn json_string(text: &str, out: &mut Vec<u8>) {
 fn number(key: &str, value: u64, out: &mut Vec<u8>) {
     if value != 0 {
         out.extend_from_slice(key.as_bytes());
-        out.extend_from_slice(value.to_string().as_bytes());
+        decimal(value, out);
     }
+}
+
+fn decimal(mut value: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 fn moment(key: &str, value: FileTime, out: &mut Vec<u8>) {
@@ -151,6 +165,22 @@ fn base64(data: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     out.extend_from_slice(BASE64.encode(data).as_bytes());
     out.push(b'"');
+}
+
+/// Returns whether two entries are written alike, content and subtree aside.
+pub(crate) fn written_alike(a: &Entry, b: &Entry) -> bool {
+    // Device numbers are written of files with several names only.
+    let devices = a.links <= 1 || a.kind == EntryKind::Directory || a.device == b.device;
+    devices
+        && a.kind == b.kind
+        && a.inode == b.inode
+        && a.size == b.size
+        && (a.mtime, a.ctime, a.atime) == (b.mtime, b.ctime, b.atime)
+        && (a.mode, a.links, a.rdev) == (b.mode, b.links, b.rdev)
+        && a.owner == b.owner
+        && a.name == b.name
+        && a.link_target == b.link_target
+        && a.xattrs == b.xattrs
 }
 
 /// Builds one tree blob, node by node.
@@ -205,10 +235,8 @@ impl TreeWriter {
 
 fn write_node(node: &Node, out: &mut Vec<u8>) {
     let entry = &node.entry;
-    let mut name = String::with_capacity(entry.name.len());
-    quote::quote(&entry.name, &mut name);
     out.extend_from_slice(b"{\"name\":");
-    json_string(&name, out);
+    write_name(&entry.name, out);
     out.extend_from_slice(b",\"type\":\"");
     out.extend_from_slice(kind_name(entry.kind).as_bytes());
     out.push(b'"');
@@ -216,9 +244,10 @@ fn write_node(node: &Node, out: &mut Vec<u8>) {
     moment(",\"mtime\":", entry.mtime, out);
     moment(",\"atime\":", entry.atime, out);
     moment(",\"ctime\":", entry.ctime, out);
-    out.extend_from_slice(
-        format!(",\"uid\":{},\"gid\":{}", entry.owner.uid, entry.owner.gid).as_bytes(),
-    );
+    out.extend_from_slice(b",\"uid\":");
+    decimal(u64::from(entry.owner.uid), out);
+    out.extend_from_slice(b",\"gid\":");
+    decimal(u64::from(entry.owner.gid), out);
     for (key, text) in [(",\"user\":", &entry.owner.user), (",\"group\":", &entry.owner.group)] {
         if !text.is_empty() {
             out.extend_from_slice(key.as_bytes());
@@ -245,6 +274,21 @@ fn write_node(node: &Node, out: &mut Vec<u8>) {
     number(",\"device\":", entry.rdev, out);
     write_content(node, out);
     out.push(b'}');
+}
+
+fn write_name(name: &[u8], out: &mut Vec<u8>) {
+    // Nearly all names are written as they are.
+    let plain =
+        |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\' | b'<' | b'>' | b'&');
+    if name.iter().all(plain) {
+        out.push(b'"');
+        out.extend_from_slice(name);
+        out.push(b'"');
+        return;
+    }
+    let mut quoted = String::with_capacity(name.len());
+    quote::quote(name, &mut quoted);
+    json_string(&quoted, out);
 }
 
 fn write_xattrs(xattrs: &[(Vec<u8>, Vec<u8>)], out: &mut Vec<u8>) {
@@ -397,13 +441,15 @@ fn read_node(json: NodeJson<'_>, names: &mut Names) -> Result<Node, PortError> {
         .iter()
         .map(|x| Ok((x.name.as_bytes().to_vec(), decode(x.value.as_deref().unwrap_or(""))?)))
         .collect::<Result<_, PortError>>()?;
+    let mtime = read_time(&json.mtime)?;
     let entry = Entry {
         name,
         kind,
         mode: from_go_mode(json.mode),
-        mtime: read_time(&json.mtime)?,
-        atime: read_time(&json.atime)?,
-        ctime: read_time(&json.ctime)?,
+        mtime,
+        // Most are not kept, and the same as the one before.
+        atime: if json.atime == json.mtime { mtime } else { read_time(&json.atime)? },
+        ctime: if json.ctime == json.mtime { mtime } else { read_time(&json.ctime)? },
         owner: Owner {
             uid: json.uid,
             gid: json.gid,

@@ -41,8 +41,12 @@ pub fn text(time: FileTime) -> String {
 }
 
 fn digits(out: &mut Vec<u8>, value: u64, width: u32) {
-    for place in (0..width).rev() {
-        out.push(b'0' + (value / 10u64.pow(place) % 10) as u8);
+    let from = out.len();
+    out.resize(from + width as usize, b'0');
+    let mut rest = value;
+    for digit in out[from..].iter_mut().rev() {
+        *digit += (rest % 10) as u8;
+        rest /= 10;
     }
 }
 

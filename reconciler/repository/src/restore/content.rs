@@ -1,10 +1,10 @@
 //! The contents of a restore: files gather in a window, whose blobs are fetched pack by pack and
 //! written wherever they belong. A window bounds memory and keeps neighbours together.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crossbeam_channel::{Receiver, Sender};
 use model::error::PortError;
 use model::ports::mover::{Entry, Overwrite, Prepared, ProblemKind};
 
@@ -13,9 +13,12 @@ use crate::fetch::{self, Fetched, Wanted};
 use crate::format::node::Node;
 use crate::format::pack::BlobKind;
 use crate::id::Id;
+use crate::session::Session;
 
 /// Blobs of one window.
-const WINDOW_BLOBS_MAX: usize = 32 << 10;
+const WINDOW_BLOBS_MAX: usize = 16 << 10;
+/// Files of one window; empty ones bring no blob.
+const WINDOW_FILES_MAX: usize = 32 << 10;
 /// Plain bytes of one window.
 const WINDOW_BYTES_MAX: u64 = 512 << 20;
 
@@ -27,8 +30,6 @@ struct File {
     /// Its content goes into storage order, not with one call.
     prepared: Option<Prepared>,
     damaged: AtomicBool,
-    /// All its blobs are in this window or an earlier one.
-    complete: bool,
 }
 
 /// One place where a blob's bytes belong.
@@ -39,16 +40,38 @@ struct Place {
     whole: bool,
 }
 
-/// Files and blobs that are fetched next.
+/// Files and blobs that are fetched together.
 #[derive(Default)]
 pub(super) struct Window {
-    files: Vec<File>,
+    files: Vec<Arc<File>>,
     wanted: Vec<Wanted<Place>>,
     bytes: u64,
+    /// The last file goes on in the next window.
+    growing: bool,
 }
 
-impl Window {
-    /// Adds a file; fetches and writes whenever the window is full.
+/// Gathers files into windows and hands each full one over, to a thread that fetches and writes it
+/// while the next one gathers.
+pub(super) struct Gatherer {
+    window: Window,
+    full: Sender<Window>,
+}
+
+/// Fetches and writes windows until no more come.
+pub(super) fn write_windows(
+    context: &Context<'_>,
+    windows: &Receiver<Window>,
+) -> Result<(), PortError> {
+    windows.iter().try_for_each(|window| window.write(context))
+}
+
+impl Gatherer {
+    /// Returns one that hands over through the given channel.
+    pub fn new(full: Sender<Window>) -> Self {
+        Self { window: Window::default(), full }
+    }
+
+    /// Adds a file; hands over whenever the window is full.
     pub fn add(&mut self, context: &Context<'_>, path: &[u8], node: Node) -> Result<(), PortError> {
         let Node { entry, content, .. } = node;
         let mut places = Vec::with_capacity(content.len());
@@ -85,24 +108,37 @@ impl Window {
         }
         let path = path.to_vec();
         let damaged = AtomicBool::new(false);
-        self.files.push(File { path, entry, content, prepared, damaged, complete: false });
+        let file = Arc::new(File { path, entry, content, prepared, damaged });
+        self.window.files.push(Arc::clone(&file));
+        let mut left = places.len();
         for (pack, blob, offset) in places {
-            let file = self.files.len() - 1;
-            let place = Place { file, offset, whole: at_once };
-            self.bytes += u64::from(blob.plain_length());
-            self.wanted.push(Wanted { pack, blob, tag: place });
-            if self.wanted.len() >= WINDOW_BLOBS_MAX || self.bytes >= WINDOW_BYTES_MAX {
-                self.flush(context)?;
+            let window = &mut self.window;
+            let place = Place { file: window.files.len() - 1, offset, whole: at_once };
+            window.bytes += u64::from(blob.plain_length());
+            window.wanted.push(Wanted { pack, blob, tag: place });
+            left -= 1;
+            if window.wanted.len() >= WINDOW_BLOBS_MAX || window.bytes >= WINDOW_BYTES_MAX {
+                window.growing = left > 0;
+                self.flush()?;
+                if left > 0 {
+                    self.window.files.push(Arc::clone(&file));
+                }
             }
         }
-        if let Some(file) = self.files.last_mut() {
-            file.complete = true;
-        }
-        Ok(())
+        if self.window.files.len() >= WINDOW_FILES_MAX { self.flush() } else { Ok(()) }
     }
 
-    /// Fetches and writes all that has gathered; a file that is still growing stays.
-    pub fn flush(&mut self, context: &Context<'_>) -> Result<(), PortError> {
+    /// Hands over what has gathered.
+    pub fn flush(&mut self) -> Result<(), PortError> {
+        let window = std::mem::take(&mut self.window);
+        // Nobody takes it once the other side failed, whose error counts.
+        self.full.send(window).map_err(|_| Session::aborted())
+    }
+}
+
+impl Window {
+    /// Fetches and writes all of it.
+    fn write(mut self, context: &Context<'_>) -> Result<(), PortError> {
         let threads = match context.options.threads {
             0 => std::thread::available_parallelism().map_or(2, usize::from).min(16),
             n => n.min(64),
@@ -110,7 +146,6 @@ impl Window {
         let connections = context.store.storage.connections();
         let wanted = std::mem::take(&mut self.wanted);
         let wanted = self.unmatched(context, wanted, threads)?;
-        self.bytes = 0;
         let files = &self.files;
         fetch::fetch(
             context.store,
@@ -120,11 +155,7 @@ impl Window {
             context.cancel,
             &|want, fetched, _| write(context, &files[want.tag.file], want, fetched),
         )?;
-        self.finish(context, threads)?;
-        let growing = self.files.pop_if(|f| !f.complete);
-        self.files.clear();
-        self.files.extend(growing);
-        Ok(())
+        self.finish(context, threads)
     }
 
     /// Leaves out what lies at the target already.
@@ -178,12 +209,10 @@ impl Window {
 
     /// Sets the metadata of complete files and reads them again where asked to.
     fn finish(&self, context: &Context<'_>, threads: usize) -> Result<(), PortError> {
-        parallel(self.files.len(), threads, |at| {
+        let complete = self.files.len() - usize::from(self.growing);
+        parallel(complete, threads, |at| {
             context.cancel.check()?;
             let file = &self.files[at];
-            if !file.complete {
-                return Ok(());
-            }
             context.meter.done(1, 0);
             let path = &file.path;
             if file.prepared.is_some() || file.content.is_empty() {

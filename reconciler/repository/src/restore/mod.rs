@@ -101,16 +101,17 @@ impl Repository {
         let trees = TreeCache::new(&self.store, &index)?;
         meter.phase("restore");
         let tally = Tally::default();
-        let mut restorer = walk::Restorer::new(
-            &self.store,
-            &index,
-            &trees,
+        let context = walk::Context {
+            store: &self.store,
+            index: &index,
             target,
             options,
-            &meter,
-            &tally,
+            meter: &meter,
+            tally: &tally,
             cancel,
-        )?;
+            empty_target: target.names(b"")?.is_empty(),
+        };
+        let mut restorer = walk::Restorer::new(&context, &trees);
         let root = restorer.find_base(&snapshot.tree)?;
         restorer.run(root)?;
         meter.report();

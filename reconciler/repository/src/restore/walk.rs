@@ -7,7 +7,7 @@ use model::cancel::Cancel;
 use model::error::PortError;
 use model::ports::mover::{Entry, EntryKind, Overwrite, Problem, ProblemKind, TargetMover};
 
-use super::content::Window;
+use super::content::{Gatherer, write_windows};
 use super::{RestoreOptions, Tally};
 use crate::format::node::{Node, name_problem};
 use crate::id::Id;
@@ -40,9 +40,8 @@ pub(super) struct Base {
 }
 
 pub(super) struct Restorer<'r> {
-    context: Context<'r>,
+    context: &'r Context<'r>,
     trees: &'r TreeCache<'r>,
-    window: Window,
     /// First path of each file with several names.
     links: HashMap<(u64, u64), Vec<u8>>,
     linked: Vec<(Vec<u8>, Vec<u8>)>,
@@ -91,27 +90,8 @@ impl Context<'_> {
 }
 
 impl<'r> Restorer<'r> {
-    #[allow(clippy::too_many_arguments)] // The one place where a restore is put together.
-    pub fn new(
-        store: &'r Store,
-        index: &'r Index,
-        trees: &'r TreeCache<'r>,
-        target: &'r dyn TargetMover,
-        options: &'r RestoreOptions,
-        meter: &'r Meter<'r>,
-        tally: &'r Tally,
-        cancel: &'r Cancel,
-    ) -> Result<Self, PortError> {
-        let empty_target = target.names(b"")?.is_empty();
-        let context = Context { store, index, target, options, meter, tally, cancel, empty_target };
-        Ok(Self {
-            context,
-            trees,
-            window: Window::default(),
-            links: HashMap::new(),
-            linked: Vec::new(),
-            directories: Vec::new(),
-        })
+    pub fn new(context: &'r Context<'r>, trees: &'r TreeCache<'r>) -> Self {
+        Self { context, trees, links: HashMap::new(), linked: Vec::new(), directories: Vec::new() }
     }
 
     /// Goes down to the folder that becomes the target.
@@ -138,8 +118,7 @@ impl<'r> Restorer<'r> {
 
     /// Restores everything below the base.
     pub fn run(&mut self, base: Base) -> Result<(), PortError> {
-        self.directories(base.tree, base.path)?;
-        self.window.flush(&self.context)?;
+        self.contents(base.tree, base.path)?;
         if self.context.options.dry_run {
             return Ok(());
         }
@@ -160,7 +139,28 @@ impl<'r> Restorer<'r> {
         self.context.target.sync()
     }
 
-    fn directories(&mut self, tree: Id, source: Vec<u8>) -> Result<(), PortError> {
+    /// Makes directories and special files, while another thread writes the files' contents.
+    fn contents(&mut self, tree: Id, source: Vec<u8>) -> Result<(), PortError> {
+        let context = self.context;
+        // One window gathers, one waits, one is written.
+        let (sender, full) = crossbeam_channel::bounded(1);
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(move || write_windows(context, &full));
+            let mut gatherer = Gatherer::new(sender);
+            let walked =
+                self.directories(tree, source, &mut gatherer).and_then(|()| gatherer.flush());
+            drop(gatherer);
+            // Its error is the cause of the walk's, where both failed.
+            crate::join(writing).and(walked)
+        })
+    }
+
+    fn directories(
+        &mut self,
+        tree: Id,
+        source: Vec<u8>,
+        gatherer: &mut Gatherer,
+    ) -> Result<(), PortError> {
         let mut path: Vec<u8> = Vec::new();
         let mut source = source;
         let mut stack = Vec::new();
@@ -193,7 +193,7 @@ impl<'r> Restorer<'r> {
                 (EntryKind::Directory, None) => {
                     self.context.problem(&path, ProblemKind::Damaged, "has no tree");
                 }
-                (EntryKind::File, _) => self.file(&path, node)?,
+                (EntryKind::File, _) => self.file(&path, node, gatherer)?,
                 (EntryKind::Socket, _) => {}
                 _ => self.special(&path, &node.entry)?,
             }
@@ -293,7 +293,7 @@ impl<'r> Restorer<'r> {
         self.context.metadata(path, made)
     }
 
-    fn file(&mut self, path: &[u8], node: Node) -> Result<(), PortError> {
+    fn file(&mut self, path: &[u8], node: Node, gatherer: &mut Gatherer) -> Result<(), PortError> {
         self.context.tally.with(|s| s.files += 1);
         self.context.meter.files_total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let entry = &node.entry;
@@ -308,6 +308,6 @@ impl<'r> Restorer<'r> {
             }
             self.links.insert(key, path.to_vec());
         }
-        self.window.add(&self.context, path, node)
+        gatherer.add(self.context, path, node)
     }
 }

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use model::ports::Boxed;
 use model::ports::agents::{Beside, OnTarget};
 use rustix::fs::RenameFlags;
+use testkit::conformance::agents::{Subject, conformance};
 
 use super::place::{Place, identity, rename};
 use super::record::{Phase, Record};
 use super::*;
-use crate::agents::conformance::{Subject, conformance};
 use crate::agents::tests::{agent, fleet};
 
 fn tree(path: &Path) -> Tree {
@@ -91,7 +91,7 @@ async fn recoveries_of_folders_conform() {
     let long = "n".repeat(250);
     for name in ["plain", "-rf * $(x)\n'\"", ".hidden", "…ünï", &long] {
         let subject = Folder(temp.path().join("parent").join(name));
-        conformance(&|| fleet(&scratch), &subject).await;
+        conformance(&|| Box::new(fleet(&scratch)), &subject).await;
         let left: Vec<_> = fs::read_dir(temp.path().join("parent")).unwrap().collect();
         assert_eq!(left.len(), 1, "{name:?} leaves nothing beside: {left:?}");
         assert!(Path::new("/etc/passwd").exists());

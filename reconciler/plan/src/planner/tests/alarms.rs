@@ -1,31 +1,9 @@
 //! Going back in time, and going blind.
 
-use model::desired::{ConditionKind, Response};
 use model::observed::Ancestry;
 use model::receipt::ControlBody;
 
 use crate::testing::*;
-
-/// A removable point, and a policy restore over live data, beside healthy work.
-fn busy() -> World {
-    World::new()
-        .repository("local")
-        .resource("shop/files")
-        .resource("shop/db")
-        .backup("shop", &["shop/files", "shop/db"], &["local"])
-        .keep("shop", keep_last(1))
-        .point("local", "a1", "shop/files", ago(1), |r| r.slot = Some(ago(1)))
-        .point("local", "a2", "shop/files", ago(2), |_| {})
-        .point("local", "b1", "shop/db", ago(1), |r| {
-            r.slot = Some(ago(1));
-            r.marker = position(9);
-        })
-        .proven("a1")
-        .proven("a2")
-        .proven("b1")
-        .found("shop/db", position(5))
-        .policy(&["shop/db"], &[(ConditionKind::RolledBack, Response::Restore)])
-}
 
 const CALM: [&str; 5] = [
     "restore/shop/db waits approval",
@@ -52,12 +30,12 @@ fn held(alarm: &str, restore: bool) -> Vec<String> {
 
 #[test]
 fn without_alarm_only_the_destructive_step_waits() {
-    assert_eq!(busy().steps(), CALM);
+    assert_eq!(World::busy().steps(), CALM);
 }
 
 #[test]
 fn a_commit_that_does_not_descend_holds_until_accepted() {
-    let world = busy().with(|w| w.observed.memory.ancestry = Ancestry::Diverged);
+    let world = World::busy().with(|w| w.observed.memory.ancestry = Ancestry::Diverged);
     assert_eq!(world.steps(), held("commit", true));
     let commit = world.desired.commit.clone();
     let by_memory = world.clone().with(|w| {
@@ -78,27 +56,29 @@ fn a_document_recovery_waits_too_when_git_went_back() {
 
 #[test]
 fn a_tree_that_lost_most_documents_holds() {
-    let world = busy().with(|w| w.observed.memory.last_documents = Some(11));
+    let world = World::busy().with(|w| w.observed.memory.last_documents = Some(11));
     assert_eq!(world.steps(), held("documents", true));
-    let half = busy().with(|w| w.observed.memory.last_documents = Some(10));
+    let half = World::busy().with(|w| w.observed.memory.last_documents = Some(10));
     assert_eq!(half.steps(), CALM);
 }
 
 #[test]
 fn a_state_that_went_back_holds() {
-    let world = busy().point("local", "a0", "shop/files", ago(3), |r| r.epoch = 9).proven("a0");
+    let world =
+        World::busy().point("local", "a0", "shop/files", ago(3), |r| r.epoch = 9).proven("a0");
     assert_eq!(world.steps(), held("epoch", true));
     let accepted = world.with(|w| {
         w.observed.memory.accepted_alarms.insert("epoch:9".to_owned());
     });
     assert_eq!(accepted.steps(), CALM);
-    let own = busy().point("local", "a0", "shop/files", ago(3), |r| r.epoch = 7).proven("a0");
+    let own =
+        World::busy().point("local", "a0", "shop/files", ago(3), |r| r.epoch = 7).proven("a0");
     assert_eq!(own.steps(), CALM, "what this writer wrote itself is no surprise");
 }
 
 #[test]
 fn a_lost_state_observes_and_backs_up() {
-    let world = busy().with(|w| {
+    let world = World::busy().with(|w| {
         w.observed.memory.known = false;
         w.observed.memory.epoch_before = 0;
     });
@@ -117,7 +97,7 @@ fn a_lost_state_observes_and_backs_up() {
 #[test]
 fn a_clock_behind_what_was_seen_holds_expiry() {
     let ahead = |minutes| {
-        busy().with(|w| {
+        World::busy().with(|w| {
             let ahead = jiff::SignedDuration::from_mins(minutes);
             w.observed.memory.newest_instant = Some(now() + ahead);
         })
@@ -130,14 +110,14 @@ fn a_clock_behind_what_was_seen_holds_expiry() {
 fn much_of_the_fleet_gone_at_once_means_that_we_are_blind() {
     let fleet = |gone: usize| {
         let names = ["x/a", "x/b", "x/c", "x/d", "x/e", "x/f"];
-        let world = names.into_iter().fold(busy(), World::resource);
+        let world = names.into_iter().fold(World::busy(), World::resource);
         names.into_iter().take(gone).fold(world, World::unknown)
     };
     assert_eq!(fleet(4).steps(), held("mass-loss", true));
     assert_eq!(fleet(3).steps(), CALM, "3 of 8 are less than 40 per cent");
     let small = |gone: usize| {
         let names = ["x/a", "x/b", "x/c"];
-        let world = names.into_iter().fold(busy(), World::resource);
+        let world = names.into_iter().fold(World::busy(), World::resource);
         names.into_iter().take(gone).fold(world, World::unknown)
     };
     assert_eq!(small(3).steps(), held("mass-loss", true), "3 of 5");

@@ -20,7 +20,8 @@ fn database() -> World {
 }
 
 fn condition(world: World) -> Condition {
-    world.plan().report.conditions[&address("shop/files")].clone()
+    let unwell = world.plan().report.conditions;
+    unwell.get(&address("shop/files")).cloned().unwrap_or(Condition::Healthy)
 }
 
 fn word(world: World) -> &'static str {

@@ -74,7 +74,8 @@ fn the_newest_proven_point_stays_whatever_the_rules_say() {
         _ => None,
     });
     assert_eq!(expired, Some(vec![snapshot("a3"), snapshot("a2")]));
-    let verdict = plan.report.retention.iter().find(|v| v.snapshot == snapshot("a4")).unwrap();
+    let verdicts = retention(&world);
+    let verdict = verdicts.iter().find(|v| v.snapshot == snapshot("a4")).unwrap();
     assert_eq!(verdict.reasons, ["newest proven point"]);
 }
 
@@ -122,7 +123,9 @@ fn a_removed_documents_points_stay() {
         w.desired.backups.insert(name("renamed"), backup);
     });
     assert_eq!(world.steps(), ["backup/shop/files/local", "verify/shop/files/local/new"]);
-    let kept = world.plan().report.retention;
+    assert!(world.plan().report.retention.is_empty());
+    let kept = retention(&world);
+    assert_eq!(kept.len(), 5);
     assert!(
         kept.iter().all(|v| v.keep && v.reasons[0].contains("made by backup shop")),
         "{kept:#?}"
@@ -177,6 +180,24 @@ fn a_budget_holds_the_step_and_does_not_hide_it() {
     let percent = |p| Budget { percent: Some(p), ..Budget::default() };
     assert_eq!(limit(percent(60)).steps()[0], "expire/shop/files/local");
     assert_eq!(limit(percent(59)).steps()[0], "expire/shop/files/local waits budget");
+    let per_hour = Budget { per_hour: Some(3), ..Budget::default() };
+    let done = |minutes| {
+        limit(per_hour.clone()).with(|w| {
+            let at = w.now - jiff::SignedDuration::from_mins(minutes);
+            w.observed.memory.deeds.insert(Deed::Expired, vec![at]);
+        })
+    };
+    assert_eq!(done(60).steps()[0], "expire/shop/files/local");
+    assert_eq!(done(59).steps()[0], "expire/shop/files/local waits budget");
+    // Five are there and one is gone already: four of six.
+    let per_cent = |p| Budget { percent_per_day: Some(p), ..Budget::default() };
+    let today = |p| {
+        limit(per_cent(p)).with(|w| {
+            w.observed.memory.deeds.insert(Deed::Expired, vec![ago(2)]);
+        })
+    };
+    assert_eq!(today(67).steps()[0], "expire/shop/files/local");
+    assert_eq!(today(66).steps()[0], "expire/shop/files/local waits budget");
 }
 
 #[test]
@@ -201,4 +222,20 @@ fn a_hold_stops_its_scope() {
     assert_eq!(ended.steps()[0], "expire/shop/files/local");
     let running = held(Scope::All).with(|w| w.observed.memory.holds[0].until = Some(ago(-1)));
     assert_eq!(running.steps()[0], "expire/shop/files/local waits hold");
+}
+
+fn retention(world: &World) -> Vec<model::plan::RetentionVerdict> {
+    crate::retention_of(&world.desired, &world.observed, world.now, &address("shop/files"))
+}
+
+#[test]
+fn a_plan_names_what_goes_and_one_resource_tells_of_all_with_dates() {
+    let world = five();
+    let gone = world.plan().report.retention;
+    assert!(!gone.is_empty() && gone.iter().all(|v| !v.keep && v.reasons == ["no rule keeps it"]));
+    let all = retention(&world);
+    assert_eq!(all.len(), 5);
+    let removable: Vec<_> = all.iter().filter(|v| !v.keep).cloned().collect();
+    assert_eq!(removable, gone);
+    assert!(all.iter().any(|v| v.keep && v.removable_at.is_some()), "{all:#?}");
 }

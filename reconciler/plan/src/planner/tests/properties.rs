@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use crate::testing::*;
 
-const NAMES: [&str; 4] = ["a/one", "a/two", "b/one", "b/two"];
+pub(super) const NAMES: [&str; 4] = ["a/one", "a/two", "b/one", "b/two"];
 pub(super) const REPOSITORIES: [&str; 2] = ["local", "offsite"];
 
 /// What a random world is made of; small numbers, so that things meet.

@@ -1,13 +1,12 @@
 //! What every recovery must do, whatever the type: one function that panics with the broken rule.
-//! Called by the tests of folders, SQLite and PostgreSQL.
+//! Called by the tests of folders, SQLite, PostgreSQL
+//! and the simulated things.
 
 use model::agent::Agent;
 use model::cancel::Cancel;
 use model::id::TargetRef;
 use model::ports::Boxed;
 use model::ports::agents::{Agents, Beside, OnTarget};
-
-use super::Fleet;
 
 /// A thing of some type whose content can be told apart.
 pub trait Subject: Sync {
@@ -23,9 +22,12 @@ pub trait Subject: Sync {
     fn read(&self) -> Boxed<'_, Option<String>>;
 }
 
-/// One recovery, each step on a fleet made anew, as after a crash.
+/// Makes the agents anew, as after a start.
+pub type Make<'a> = dyn Fn() -> Box<dyn Agents> + Sync + 'a;
+
+/// One recovery, each step on agents made anew, as after a crash.
 struct Run<'a> {
-    make: &'a (dyn Fn() -> Fleet + Sync),
+    make: &'a Make<'a>,
     target: TargetRef,
     agent: Agent,
     token: &'a str,
@@ -76,7 +78,7 @@ impl Run<'_> {
 ///
 /// # Panics
 /// Panics when the recovery breaks a rule.
-pub async fn conformance(make: &(dyn Fn() -> Fleet + Sync), subject: &dyn Subject) {
+pub async fn conformance(make: &Make<'_>, subject: &dyn Subject) {
     let run = |token| Run {
         make,
         target: "host/test".parse().expect("a name"),

@@ -1,0 +1,232 @@
+//! Storage by restic's own names for it (`s3:https://host/bucket/prefix`, `sftp:user@host:/path`, …),
+//! for hand tools that know no documents. Credentials come from the variables that restic reads.
+
+use model::agent::SecretRef;
+use model::desired::StorageSpec;
+use model::error::PortError;
+use model::ports::secrets::{SecretValue, Secrets};
+use model::remote::{
+    Azure, BucketStyle, Remote, Rest, S3, Service, Sftp, StorageLimits,
+};
+
+/// What the environment says of a variable.
+pub type Variables<'v> = dyn Fn(&str) -> Option<String> + Send + Sync + 'v;
+
+/// Resolves references that are names of environment variables, as [`parse`] makes them.
+pub struct FromEnvironment<F>(pub F);
+
+impl<F: Fn(&str) -> Option<String> + Send + Sync> Secrets for FromEnvironment<F> {
+    fn resolve(&self, secret: &SecretRef) -> Result<SecretValue, PortError> {
+        match (self.0)(&secret.0) {
+            Some(value) => Ok(SecretValue::new(value.into_bytes())),
+            None => Err(PortError::terminal(
+                "SecretMissing",
+                format!("the environment variable {} is not set", secret.0),
+            )),
+        }
+    }
+}
+
+fn bad(shape: &str) -> PortError {
+    PortError::terminal("BadLocation", "this names no storage".to_owned())
+        .with_hint(format!("write it as restic does: {shape}"))
+}
+
+/// Reads a name; what begins as no service's does is a path, which `absolute` makes absolute.
+pub fn parse(
+    name: &str,
+    variables: &Variables<'_>,
+    absolute: impl FnOnce(&str) -> Result<String, PortError>,
+) -> Result<StorageSpec, PortError> {
+    let service = match name.split_once(':') {
+        Some(("s3", rest)) => Service::S3(s3(rest, variables)?),
+        Some(("azure", rest)) => Service::Azure(azure(rest, variables)?),
+        Some(("sftp", rest)) => Service::Sftp(sftp(rest)?),
+        Some(("rest", rest)) => Service::Rest(rest_server(rest, variables)?),
+        Some(("local", rest)) => return local(rest, absolute),
+        _ => return local(name, absolute),
+    };
+    let limits = StorageLimits::default();
+    Ok(StorageSpec::Remote(Box::new(Remote { service, limits })))
+}
+
+fn local(
+    path: &str,
+    absolute: impl FnOnce(&str) -> Result<String, PortError>,
+) -> Result<StorageSpec, PortError> {
+    Ok(StorageSpec::Local { path: absolute(path)?, mount_point: false })
+}
+
+/// Returns a reference to a variable that is set.
+fn set(name: &str, variables: &Variables<'_>) -> Option<SecretRef> {
+    variables(name).map(|_| SecretRef(name.to_owned()))
+}
+
+fn trimmed(prefix: &str) -> String {
+    prefix.trim_matches('/').to_owned()
+}
+
+fn s3(rest: &str, variables: &Variables<'_>) -> Result<S3, PortError> {
+    const SHAPE: &str = "s3:https://host/bucket/prefix";
+    let (scheme, rest) = match rest.split_once("://") {
+        Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
+        Some(_) => return Err(bad(SHAPE)),
+        None => ("https", rest.trim_start_matches('/')),
+    };
+    let (host, path) = rest.split_once('/').ok_or_else(|| bad(SHAPE))?;
+    let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
+    if host.is_empty() || bucket.is_empty() || host.contains('@') {
+        return Err(bad(SHAPE));
+    }
+    let amazon = host == "s3.amazonaws.com";
+    Ok(S3 {
+        endpoint: (!amazon).then(|| format!("{scheme}://{host}")),
+        region: variables("AWS_DEFAULT_REGION").or_else(|| variables("AWS_REGION")),
+        bucket: bucket.to_owned(),
+        prefix: trimmed(prefix),
+        style: BucketStyle::Path,
+        access_key: set("AWS_ACCESS_KEY_ID", variables),
+        secret_key: set("AWS_SECRET_ACCESS_KEY", variables),
+        session_token: set("AWS_SESSION_TOKEN", variables),
+        storage_class: None,
+        object_lock: None,
+        ca_file: None,
+    })
+}
+
+/// Splits `bucket:/prefix`.
+fn bucket(rest: &str, shape: &str) -> Result<(String, String), PortError> {
+    match rest.split_once(':') {
+        Some((bucket, prefix)) if !bucket.is_empty() => Ok((bucket.to_owned(), trimmed(prefix))),
+        _ => Err(bad(shape)),
+    }
+}
+
+fn azure(rest: &str, variables: &Variables<'_>) -> Result<Azure, PortError> {
+    let (container, prefix) = bucket(rest, "azure:container:/prefix")?;
+    let account = variables("AZURE_ACCOUNT_NAME").ok_or_else(|| {
+        PortError::terminal("BadLocation", "the environment names no account of Azure")
+            .with_hint("set AZURE_ACCOUNT_NAME, and AZURE_ACCOUNT_KEY or AZURE_ACCOUNT_SAS")
+    })?;
+    let suffix = variables("AZURE_ENDPOINT_SUFFIX");
+    Ok(Azure {
+        endpoint: suffix.map(|suffix| format!("https://{account}.blob.{suffix}")),
+        account,
+        container,
+        prefix,
+        key: set("AZURE_ACCOUNT_KEY", variables),
+        sas: set("AZURE_ACCOUNT_SAS", variables),
+        ca_file: None,
+    })
+}
+
+fn sftp(rest: &str) -> Result<Sftp, PortError> {
+    const SHAPE: &str = "sftp:user@host:/path or sftp://user@host:port/path";
+    let (user, host, port, path) = match rest.strip_prefix("//") {
+        Some(rest) => {
+            let (place, path) = rest.split_once('/').ok_or_else(|| bad(SHAPE))?;
+            let (user, place) = user_of(place);
+            let (host, port) = match place.rsplit_once(':') {
+                Some((host, port)) => (host, Some(port.parse().map_err(|_| bad(SHAPE))?)),
+                None => (place, None),
+            };
+            (user, host, port, path)
+        }
+        None => {
+            let (place, path) = rest.split_once(':').ok_or_else(|| bad(SHAPE))?;
+            let (user, host) = user_of(place);
+            (user, host, None, path)
+        }
+    };
+    if host.is_empty() || host.starts_with('-') || path.is_empty() {
+        return Err(bad(SHAPE));
+    }
+    Ok(Sftp {
+        host: host.to_owned(),
+        port,
+        user: user.map(str::to_owned),
+        path: path.to_owned(),
+        identity_file: None,
+        known_hosts: None,
+        config_file: None,
+    })
+}
+
+fn user_of(place: &str) -> (Option<&str>, &str) {
+    match place.rsplit_once('@') {
+        Some((user, host)) => (Some(user), host),
+        None => (None, place),
+    }
+}
+
+fn rest_server(rest: &str, variables: &Variables<'_>) -> Result<Rest, PortError> {
+    const SHAPE: &str = "rest:https://host:8000/path, with RESTIC_REST_USERNAME and \
+                         RESTIC_REST_PASSWORD in the environment";
+    let (scheme, place) = rest.split_once("://").ok_or_else(|| bad(SHAPE))?;
+    let authority = place.split('/').next().unwrap_or_default();
+    if !matches!(scheme, "http" | "https") || authority.is_empty() || authority.contains('@') {
+        return Err(bad(SHAPE));
+    }
+    Ok(Rest {
+        url: rest.to_owned(),
+        user: variables("RESTIC_REST_USERNAME"),
+        password: set("RESTIC_REST_PASSWORD", variables),
+        ca_file: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(name: &str) -> Option<String> {
+        match name {
+            "AWS_ACCESS_KEY_ID" | "AZURE_ACCOUNT_KEY" => Some("x".to_owned()),
+            "AZURE_ACCOUNT_NAME" => Some("acme".to_owned()),
+            _ => None,
+        }
+    }
+
+    fn read(name: &str) -> Result<StorageSpec, PortError> {
+        parse(name, &variables, |path| Ok(format!("/abs/{path}")))
+    }
+
+    #[test]
+    fn restics_names_are_read_and_said_again() {
+        for name in [
+            "s3:http://localhost:9000/backups/a/b",
+            "azure:backups:/a",
+            "sftp:me@nas:/srv/a",
+            "sftp:nas:a/b",
+            "rest:https://host:8000/a/",
+        ] {
+            assert_eq!(read(name).unwrap().location(), name);
+        }
+        let amazon = read("s3:s3.amazonaws.com/backups").unwrap();
+        assert_eq!(amazon.location(), "s3:s3.amazonaws.com/backups");
+        let local = StorageSpec::Local { path: "/abs/srv".to_owned(), mount_point: false };
+        assert_eq!(read("srv").unwrap(), local);
+        assert_eq!(read("local:srv").unwrap(), local);
+        let StorageSpec::Remote(nas) = read("sftp://me@nas:2222//srv/a").unwrap() else { panic!() };
+        let Service::Sftp(nas) = nas.service else { panic!() };
+        assert_eq!((nas.port, nas.path.as_str()), (Some(2222), "/srv/a"));
+    }
+
+    #[test]
+    fn what_names_nothing_is_refused_and_not_repeated() {
+        for name in [
+            "s3:host",
+            "s3:ftp://host/b",
+            "azure::/a",
+            "sftp:nas",
+            "sftp:-oProxyCommand=x:/a",
+            "rest:host/a",
+            "rest:https://me:hunter2@host/a",
+        ] {
+            let error = read(name).unwrap_err();
+            assert_eq!(error.reason, "BadLocation", "{name}");
+            let said = format!("{} {}", error.chain(), error.hint.unwrap_or_default());
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! restic and this engine on the same repository on each real server, and on the emulators through
+//! a copy, as restic cannot be told to use those.
+
+use std::fs;
+
+use mainstay_tests::services::AZURITE;
+use model::ports::storage::FileKind;
+use mover::LocalTarget;
+use repository::{CheckOptions, Depth, RestoreOptions};
+
+use super::*;
+
+fn tree(at: &Path) {
+    fs::create_dir_all(at.join("sub")).unwrap();
+    fs::write(at.join("small"), b"hello").unwrap();
+    fs::write(at.join("sub/large"), noise(20 << 20, 1)).unwrap();
+    for n in 0..50u64 {
+        fs::write(at.join(format!("sub/f{n}")), noise(3000, n + 2)).unwrap();
+    }
+}
+
+#[track_caller]
+fn same(a: &Path, b: &Path) {
+    let mut command = std::process::Command::new("diff");
+    let output = command.args(["-r", "--no-dereference"]).arg(a).arg(b).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+fn init(storage: Arc<dyn Storage>) -> Repository {
+    Repository::init(storage, PASSWORD.as_bytes(), options()).unwrap()
+}
+
+fn check_all(repository: &Repository) {
+    let options = CheckOptions { depth: Depth::All, snapshots: Vec::new(), threads: 0 };
+    let report = repository.check(&options, &Silent, &Cancel::default()).unwrap();
+    assert_eq!(report.faults, []);
+}
+
+fn restore(repository: &Repository, id: repository::Id, into: &Path) {
+    fs::create_dir_all(into).unwrap();
+    let target = LocalTarget::open(into).unwrap();
+    let options = RestoreOptions::default();
+    let cancel = Cancel::default();
+    repository.restore(&id, &target, &options, &Silent, &cancel).unwrap();
+}
+
+/// A backup by ours, judged and restored by restic; one by restic, checked and restored by ours.
+fn both_ways(storage: &Arc<dyn Storage>, name: &str, env: &[(&str, &str)]) {
+    let tmp = tempfile::tempdir().unwrap();
+    let (source, out) = (tmp.path().join("src"), tmp.path().join("out"));
+    tree(&source);
+    let ours = init(storage.clone());
+    let report = try_backup(&ours, &source).unwrap();
+    assert_eq!(report.summary.problems, []);
+    restic(name, &["check", "--read-data"], env);
+    restic(name, &["restore", "latest", "--target", out.to_str().unwrap()], env);
+    same(&source, &out.join(source.strip_prefix("/").unwrap()));
+
+    fs::write(source.join("more"), noise(1 << 20, 99)).unwrap();
+    restic(name, &["backup", source.to_str().unwrap()], env);
+    let again = open(storage.clone());
+    check_all(&again);
+    let mut snapshots = again.snapshots().unwrap();
+    snapshots.sort_by_key(|snapshot| snapshot.time);
+    assert_eq!(snapshots.len(), 2);
+    let into = tmp.path().join("ours");
+    restore(&again, snapshots[1].id, &into);
+    same(&source, &into.join(source.strip_prefix("/").unwrap()));
+    again.forget(&[snapshots[0].id], &Cancel::default()).unwrap();
+    restic(name, &["check"], env);
+}
+
+const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", USER), ("AWS_SECRET_ACCESS_KEY", SECRET)];
+
+#[test]
+fn restic_and_ours_on_versitygw() {
+    let server = versitygw();
+    let spec = remote(Service::S3(s3(&server.url())));
+    let name = spec.location();
+    assert_eq!(name, format!("s3:{}/backups/a/b", server.url()));
+    both_ways(&whole(spec.service), &name, &KEYS);
+}
+
+#[test]
+fn restic_and_ours_on_minio() {
+    let server = Server::minio();
+    server.make_bucket("backups", false);
+    let spec = remote(Service::S3(s3(&server.url())));
+    let name = spec.location();
+    both_ways(&whole(spec.service), &name, &KEYS);
+}
+
+#[test]
+fn restic_and_ours_on_rest_server() {
+    let server = Server::rest(&["--no-auth"]);
+    let spec = remote(Service::Rest(rest(format!("{}/prod", server.url()))));
+    let name = spec.location();
+    both_ways(&whole(spec.service), &name, &[]);
+}
+
+#[test]
+fn restic_and_ours_over_sftp() {
+    let sshd = Sshd::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("repo");
+    let storage = whole(Service::Sftp(sftp(&sshd, &path)));
+    // restic runs ssh with a configuration of the test's own.
+    let command = format!(
+        "ssh -F /dev/null -p {} -i {} -o UserKnownHostsFile={} 127.0.0.1 -s sftp",
+        sshd.port(),
+        sshd.user_key().display(),
+        sshd.known_hosts(true).display()
+    );
+    let wrapper = folder.path().join("restic");
+    let real = mainstay_tests::restic().path;
+    let script = format!("#!/bin/sh\nexec {} -o sftp.command='{command}' \"$@\"\n", real.display());
+    fs::write(&wrapper, script).unwrap();
+    let run = |words: &[&str]| {
+        let name = format!("sftp:127.0.0.1:{}", path.display());
+        let output = std::process::Command::new("sh")
+            .arg(&wrapper)
+            .args(["--no-cache", "-r", &name])
+            .args(words)
+            .env("RESTIC_PASSWORD", PASSWORD)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let source = folder.path().join("src");
+    tree(&source);
+    let ours = init(storage.clone());
+    try_backup(&ours, &source).unwrap();
+    run(&["check", "--read-data"]);
+    fs::write(source.join("more"), noise(1 << 20, 99)).unwrap();
+    run(&["backup", source.to_str().unwrap()]);
+    let again = open(storage);
+    check_all(&again);
+    let newest = again.snapshots().unwrap().into_iter().max_by_key(|s| s.time).unwrap();
+    let into = folder.path().join("ours");
+    restore(&again, newest.id, &into);
+    same(&source, &into.join(source.strip_prefix("/").unwrap()));
+}
+
+/// Copies all files of a storage into a folder, as restic lays them.
+fn copy_out(storage: &dyn Storage, into: &Path) {
+    let local = repository::storage::LocalStorage::new(into);
+    local.create().unwrap();
+    for kind in FileKind::LISTED.into_iter().chain([FileKind::Config]) {
+        let mut names = Vec::new();
+        let collect = &mut |file: model::ports::storage::Listed| {
+            names.push(file.name);
+            Ok(())
+        };
+        storage.list(kind, collect).unwrap();
+        for name in names {
+            let data = storage.load(kind, &name, 1 << 30).unwrap();
+            local.save(kind, &name, &data, &[0; 32]).unwrap();
+        }
+    }
+}
+
+fn through_a_copy(storage: &Arc<dyn Storage>) {
+    let tmp = tempfile::tempdir().unwrap();
+    let (source, copy) = (tmp.path().join("src"), tmp.path().join("copy"));
+    tree(&source);
+    let ours = init(storage.clone());
+    let report = try_backup(&ours, &source).unwrap();
+    copy_out(&**storage, &copy);
+    restic(copy.to_str().unwrap(), &["check", "--read-data"], &[]);
+    let again = open(storage.clone());
+    check_all(&again);
+    let into = tmp.path().join("ours");
+    restore(&again, report.snapshot.id, &into);
+    same(&source, &into.join(source.strip_prefix("/").unwrap()));
+}
+
+/// Makes the container `backups`; only object_store's signer knows Azure's signatures here.
+pub fn make_container(server: &Server) {
+    use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential};
+    let key = AzureAccessKey::try_new(AZURITE.1).unwrap();
+    let credential = AzureCredential::AccessKey(key);
+    let url = format!("{}/{}/backups?restype=container", server.url(), AZURITE.0);
+    let request = http::Request::builder().method("PUT").uri(&url).header("content-length", "0");
+    let mut request: object_store::client::HttpRequest =
+        request.body(bytes::Bytes::new().into()).unwrap();
+    AzureAuthorizer::new(&credential, AZURITE.0).try_authorize(&mut request).unwrap();
+    let mut curl = std::process::Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail-with-body", "-X", "PUT", "--data-binary", ""]);
+    curl.args(["--header", "content-type:"]);
+    for (name, value) in request.headers() {
+        curl.args(["--header", &format!("{name}: {}", value.to_str().unwrap())]);
+    }
+    let output = curl.arg(url).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn restic_judges_what_azure_keeps() {
+    let server = Server::azurite();
+    make_container(&server);
+    through_a_copy(&whole(Service::Azure(azure(&server.url()))));
+}

@@ -1,0 +1,170 @@
+//! What is removed: points, stored data, and what recoveries kept. P1, P2, P4 and P8.
+
+use model::id::SnapshotId;
+use model::plan::Action;
+
+use super::TOLERANCE_MS;
+use crate::documents;
+use crate::world::World;
+use crate::world::things::{Kind, Thing};
+
+/// Things that make a mass loss, as `docs/semantics.md` says: at least so many, and more than this
+/// per cent.
+const MASS_LOSS_MIN: usize = 3;
+const MASS_LOSS_PERCENT: usize = 40;
+
+impl World {
+    /// Nothing is removed while git, our memory, the clock or the fleet went back or away and
+    /// nobody has accepted that (P4, P8).
+    pub(crate) fn removal(&mut self, actor: usize, what: &str) {
+        if let Some(why) = self.git_went_back(actor) {
+            self.broke("P8", format!("{what} although {why}"));
+        }
+        if let Some(why) = self.memory_went_back(actor) {
+            self.broke("P4", format!("{what} although {why}"));
+        }
+        if let Some(why) = self.fleet_is_gone(actor) {
+            self.broke("P1", format!("{what} although {why}"));
+        }
+        let accepted = &self.states[self.actors[actor].state].accepted;
+        let clock_accepted = accepted.iter().any(|word| word.starts_with("clock:"));
+        let now_ms = self.clock_ms(actor);
+        if let Some(newest) = self.newest_visible(actor)
+            && newest.as_millisecond() - now_ms > TOLERANCE_MS
+            && !clock_accepted
+            && !self.actors[actor].by_hand
+        {
+            self.broke("P8", format!("{what} although the clock is behind {newest}"));
+        }
+    }
+
+    pub(crate) fn git_went_back(&self, actor: usize) -> Option<String> {
+        if self.actors[actor].by_hand {
+            return None;
+        }
+        let state = &self.states[self.actors[actor].state];
+        let (now, applied) = (self.actors[actor].pass.commit?, state.lineage.applied?);
+        let commit = self.history.commits.get(now)?;
+        let accepted = state.accepted.contains(&format!("commit:{}", commit.id));
+        // What was never fetched by this memory cannot be compared.
+        let comparable = state.lineage.fetched.contains(&applied);
+        (comparable && !accepted && !self.history.descends(now, applied)).then(|| {
+            format!("commit {} does not descend from the one that was applied", commit.id.short())
+        })
+    }
+
+    pub(crate) fn memory_went_back(&self, actor: usize) -> Option<String> {
+        if self.actors[actor].by_hand {
+            return None;
+        }
+        let doubt = self.states[self.actors[actor].state].doubt?;
+        self.could_notice(actor, doubt)
+            .then(|| "our memory was lost or went back, and nobody has accepted that".to_owned())
+    }
+
+    pub(crate) fn fleet_is_gone(&self, actor: usize) -> Option<String> {
+        let asked = self.asked(actor)?;
+        let since_ms = self.actors[actor].pass.since_ms;
+        let gone = asked.resources.iter().filter(|resource| {
+            let thing = self.things.get(&documents::place(&resource.name));
+            thing.is_some_and(|thing| {
+                thing.was_away(since_ms, self.now_ms()) && thing.history.len() > 1
+            })
+        });
+        let gone = gone.count();
+        let much = gone * 100 > asked.resources.len() * MASS_LOSS_PERCENT;
+        let state = &self.states[self.actors[actor].state];
+        let accepted = state.accepted.iter().any(|word| word.starts_with("mass-loss:"));
+        (gone >= MASS_LOSS_MIN && much && !accepted)
+            .then(|| format!("{gone} things are gone at once"))
+    }
+
+    /// Whether a thing shows that it went back since its newest point, so that anybody who looks
+    /// can see it.
+    pub(crate) fn shows_going_back(thing: &Thing) -> bool {
+        let (Some((identity, position)), Some(live)) = (thing.measured, &thing.live) else {
+            return false;
+        };
+        match thing.kind {
+            Kind::Folder => false,
+            Kind::File => live.position < position,
+            Kind::Server => live.identity != identity || live.position < position,
+        }
+    }
+
+    /// Points are about to be forgotten.
+    pub fn on_forget(&mut self, actor: usize, path: &str, ids: &[SnapshotId]) {
+        let planned = |action: &Action| match action {
+            Action::Expire { repository, snapshots, .. } => {
+                documents::store(repository.as_str()) == path
+                    && ids.iter().all(|id| snapshots.contains(id))
+            }
+            _ => false,
+        };
+        if !self.runs(actor, planned) {
+            self.broke("P3", format!("points at {path} go by no step"));
+        }
+        let Some(body) = self.stores.get(path).and_then(|store| store.body.clone()) else { return };
+        self.removal(actor, &format!("points at {path} go"));
+        for id in ids {
+            let Some(snap) = body.snaps.get(id) else { continue };
+            let Some(address) = &snap.info.address else {
+                self.broke("P1", format!("{} is not ours and goes", id.short()));
+                continue;
+            };
+            let name = address.resource.as_str();
+            self.point_may_go(actor, name, id);
+            let stays = body.points().any(|other| {
+                !ids.contains(&other.info.id)
+                    && other.info.address.as_ref() == Some(address)
+                    && other.proven
+                    && other.info.receipt.as_ref().is_some_and(|receipt| receipt.complete)
+            });
+            if !stays {
+                self.broke("P2", format!("no proven point of {address} stays at {path}"));
+            }
+        }
+    }
+
+    /// A point goes only by a document, and only while its thing is there and as it should be.
+    fn point_may_go(&mut self, actor: usize, name: &str, id: &SnapshotId) {
+        let ruled = self.asked(actor).is_some_and(|asked| {
+            asked.keep_last.is_some() && asked.resources.iter().any(|r| r.name == name)
+        });
+        if !ruled {
+            self.broke("P1", format!("no document lets {} go", id.short()));
+        }
+        let (since_ms, now_ms) = (self.actors[actor].pass.since_ms, self.now_ms());
+        let misled = self.actors[actor].pass.misled;
+        let Some(thing) = self.things.get(&documents::place(name)) else { return };
+        if thing.was_away(since_ms, now_ms) && !misled {
+            self.broke("P1", format!("points of {name} go while it is away"));
+            return;
+        }
+        let settled = thing.disturbed_ms < since_ms && !misled;
+        let broken = thing.live.as_ref().is_some_and(|live| live.damaged);
+        if settled && (broken || Self::shows_going_back(thing)) {
+            self.broke("P8", format!("points of {name} go while it is not what it was"));
+        } else if thing.open_recovery().is_some() && self.one_memory(actor) {
+            self.broke("P7", format!("points of {name} go before its recovery is ended"));
+        }
+    }
+
+    /// Whether everything that was ever done was done with one memory, which never was in doubt.
+    pub(crate) fn one_memory(&self, actor: usize) -> bool {
+        let state = &self.states[self.actors[actor].state];
+        self.states.len() == 1 && !state.ever_doubted
+    }
+
+    /// Stored data is about to be pruned.
+    pub fn on_reclaim(&mut self, actor: usize, path: &str) {
+        let planned = |action: &Action| {
+            matches!(action, Action::Reclaim { repository }
+                if documents::store(repository.as_str()) == path)
+        };
+        if !self.runs(actor, planned) {
+            self.broke("P3", format!("{path} is pruned by no step"));
+        }
+        self.removal(actor, &format!("{path} is pruned"));
+    }
+}

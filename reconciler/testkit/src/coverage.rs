@@ -1,0 +1,69 @@
+//! Which fault met which kind of step: what a run has shown, and what it has not.
+
+use std::collections::BTreeMap;
+
+use model::plan::{Action, Over};
+
+/// Kinds of steps that exist, and `observe` and `pass` for what belongs to none.
+pub const CLASSES: [&str; 12] = [
+    "pass", "observe", "init", "backup", "verify", "expire", "reclaim", "restore", "recreate",
+    "commit", "rollback", "adopt",
+];
+
+/// Returns the kind of a step.
+pub fn class(action: &Action) -> &'static str {
+    match action {
+        Action::Init { .. } => "init",
+        Action::Backup { .. } => "backup",
+        Action::Verify { .. } => "verify",
+        Action::Expire { .. } => "expire",
+        Action::Reclaim { .. } => "reclaim",
+        Action::Restore { over: Over::Nothing, .. } => "recreate",
+        Action::Restore { .. } => "restore",
+        Action::Commit { .. } => "commit",
+        Action::Rollback { .. } => "rollback",
+        Action::Adopt { .. } => "adopt",
+    }
+}
+
+/// Counts by kind of step and word of the fault.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage(pub BTreeMap<(&'static str, &'static str), u64>);
+
+impl Coverage {
+    /// Counts one meeting.
+    pub fn met(&mut self, class: &'static str, fault: &'static str) {
+        *self.0.entry((class, fault)).or_default() += 1;
+    }
+
+    /// Adds what another run has shown.
+    pub fn add(&mut self, other: &Self) {
+        for (key, count) in &other.0 {
+            *self.0.entry(*key).or_default() += count;
+        }
+    }
+
+    /// Returns how often a fault met a kind of step.
+    pub fn count(&self, class: &str, fault: &str) -> u64 {
+        self.0.iter().find(|((c, f), _)| *c == class && *f == fault).map_or(0, |(_, n)| *n)
+    }
+
+    /// Returns a table for people.
+    pub fn table(&self) -> String {
+        let mut faults: Vec<&str> = self.0.keys().map(|(_, fault)| *fault).collect();
+        faults.sort_unstable();
+        faults.dedup();
+        let mut text = format!("{:<10}", "");
+        for fault in &faults {
+            text.push_str(&format!(" {fault:>14}"));
+        }
+        for class in CLASSES {
+            text.push_str(&format!("\n{class:<10}"));
+            for fault in &faults {
+                text.push_str(&format!(" {:>14}", self.count(class, fault)));
+            }
+        }
+        text.push('\n');
+        text
+    }
+}

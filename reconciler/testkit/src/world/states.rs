@@ -1,0 +1,52 @@
+//! What writers remember: records, a journal, an epoch; and, for the checks alone, what really
+//! happened to each of these memories.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::journal::Record;
+use model::ports::state::Owner;
+
+/// What a state really went through. It is copied and lost together with the state, because it says
+/// what the state could know.
+#[derive(Clone, Debug, Default)]
+pub struct Lineage {
+    /// The commit that was applied last.
+    pub applied: Option<usize>,
+    /// Places where a repository was seen.
+    pub seen: BTreeSet<String>,
+    /// Commits that were fetched.
+    pub fetched: BTreeSet<usize>,
+}
+
+/// A memory that does not know all that it did.
+#[derive(Clone, Copy, Debug)]
+pub struct Doubt {
+    /// When it was lost or went back.
+    pub since_ms: i64,
+    /// The epoch that is left; what was written under a higher one shows that it went back. What
+    /// was written later under the same epoch, by a start that the copy knows, does not show.
+    pub epoch: u64,
+}
+
+/// One memory.
+#[derive(Clone, Debug, Default)]
+pub struct StateStore {
+    /// Records by kind and key.
+    pub records: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
+    /// The journal.
+    pub journal: Vec<Record>,
+    /// The epoch that was given last.
+    pub epoch: u64,
+    /// Who writes.
+    pub writer: Option<(usize, Owner)>,
+    /// See [`Lineage`].
+    pub lineage: Lineage,
+    /// It was lost or went back, and nobody has accepted that.
+    pub doubt: Option<Doubt>,
+    /// It was lost or went back at any time.
+    pub ever_doubted: bool,
+    /// Alarms that a person accepted.
+    pub accepted: BTreeSet<String>,
+    /// Destructive digests that a person approved.
+    pub approved: BTreeSet<String>,
+}
