@@ -88,10 +88,8 @@ fn the_story_on_rest_server() {
     // The user and the key of `services`, hashed as `htpasswd -s` does.
     fs::write(users.path(), "tester:{SHA}FJm51CSEC/6w7x5MfA6vjYHaWaU=\n").unwrap();
     let server = Service::rest(&["--htpasswd-file", users.path().to_str().unwrap()]);
-    let rest = format!(
-        "{{ url: \"{}/prod\", user: {USER}, password: {{ secret: key }} }}",
-        server.url()
-    );
+    let rest =
+        format!("{{ url: \"{}/prod\", user: {USER}, password: {{ secret: key }} }}", server.url());
     story(&world(&format!("{{ rest: {rest} }}")), &server.data().join("prod"));
 }
 

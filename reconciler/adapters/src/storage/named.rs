@@ -5,9 +5,7 @@ use model::agent::SecretRef;
 use model::desired::StorageSpec;
 use model::error::PortError;
 use model::ports::secrets::{SecretValue, Secrets};
-use model::remote::{
-    Azure, BucketStyle, Remote, Rest, S3, Service, Sftp, StorageLimits,
-};
+use model::remote::{Azure, BucketStyle, Remote, Rest, S3, Service, Sftp, StorageLimits};
 
 /// What the environment says of a variable.
 pub type Variables<'v> = dyn Fn(&str) -> Option<String> + Send + Sync + 'v;

@@ -19,11 +19,11 @@ use jiff::{SignedDuration, Timestamp, Unit};
 use model::error::PortError;
 use model::ports::storage::{ALREADY_EXISTS, NOT_FOUND};
 use model::remote::{BucketStyle, LockMode, ObjectLock, S3};
+use object_store::ObjectStoreExt as _;
 use object_store::RetryConfig;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsAuthorizer};
 use object_store::client::{HttpRequest, HttpResponse};
 use object_store::path::Path;
-use object_store::ObjectStoreExt as _;
 
 use super::object::{ObjectStorage, Parcel, Write};
 use super::refusal::fault;

@@ -8,8 +8,8 @@ use model::remote::{
 
 use crate::diagnostics as d;
 use crate::documents::{
-    AzureStorageSpec, BucketStyleSpec, LimitsSpec, LockModeSpec, ObjectLockSpec,
-    RestStorageSpec, S3StorageSpec, SecretSpec, SftpStorageSpec,
+    AzureStorageSpec, BucketStyleSpec, LimitsSpec, LockModeSpec, ObjectLockSpec, RestStorageSpec,
+    S3StorageSpec, SecretSpec, SftpStorageSpec,
 };
 use crate::lower::{At, Lowering, text};
 use crate::units;
