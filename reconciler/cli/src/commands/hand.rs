@@ -111,6 +111,8 @@ fn direct_specs(global: &Global, path: &str, file: &Path) -> Result<Specs, CliEr
         failure_domain: FailureDomain::default(),
         medium: None,
         append_only: false,
+        immutable: false,
+        offline: false,
     };
     let engine = engine(global, Arc::new(Chain::new().with_folder(folder)))?;
     Ok(Specs { engine, specs: BTreeMap::from([(path.to_owned(), spec)]) })
