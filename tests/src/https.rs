@@ -2,8 +2,7 @@
 //! `http-backend`, on a loopback port. Small on purpose: a web server of the system would bring a
 //! service that starts by itself on the machine it is installed on.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

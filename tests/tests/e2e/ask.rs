@@ -20,9 +20,8 @@ fn protected() -> World {
         "    - name: orders\n      type: sqlite\n      target: host/here\n      \
          with: {{ path: \"{top}/data/orders.db\" }}\n"
     );
-    let documents = world.documents().replace("---\napiVersion: mainstay.dev/v1\nkind: Backup", {
-        &format!("{database}---\napiVersion: mainstay.dev/v1\nkind: Backup")
-    });
+    let backup = "---\napiVersion: mainstay.dev/v1\nkind: Backup";
+    let documents = world.documents().replace(backup, &format!("{database}{backup}"));
     world.document("mainstay.yaml", &documents);
     world.commit("protect a folder and a database");
     world.run(&["apply"]).ends(0);
