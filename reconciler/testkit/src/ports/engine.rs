@@ -27,8 +27,11 @@ pub struct SimulatedEngine(pub Ports);
 
 /// Returns where a repository lies.
 pub fn path(spec: &RepositorySpec) -> &str {
-    let StorageSpec::Local { path, .. } = &spec.storage;
-    path
+    match &spec.storage {
+        StorageSpec::Local { path, .. } => path,
+        // No two repositories have one name, so it tells remote ones apart as well.
+        StorageSpec::Remote(_) => spec.name.as_str(),
+    }
 }
 
 fn id64(number: u64) -> String {
