@@ -156,6 +156,7 @@ pub async fn policy(
         observed.memory.ancestry = Ancestry::Descends;
     }
     let plan = plan::plan(&changed, &observed, seen.at);
-    let difference = plan::whatif::difference(&seen.plan(), &plan);
+    let mut difference = plan::whatif::difference(&seen.plan(), &plan);
+    difference.resources = plan::whatif::resources(&seen.desired, &changed);
     Changed { plan, difference, unseen }
 }

@@ -63,7 +63,7 @@ fn every_page_is_as_it_is_written() {
         let ran = run_page(text, &builtin);
         wrong.extend(ran.broken.iter().map(|why| format!("{name}: a promise is broken: {why}")));
         if ran.plans == 0 && !ran.text.contains("\n> validate") && !ran.text.contains("\n> lose") {
-            let asks = ["> forecast", "> graph"].iter().any(|c| text.contains(c));
+            let asks = ["> forecast", "> graph", "error: error["].iter().any(|c| text.contains(c));
             wrong.extend((!asks).then(|| format!("{name}: makes no plan")));
         }
         if ran.text.contains("error: there is no") {

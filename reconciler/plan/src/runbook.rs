@@ -14,7 +14,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use model::desired::{Desired, RepositorySpec, StorageSpec};
+use model::desired::Desired;
 use model::digest::Digest;
 use model::id::{Address, Name, SnapshotId};
 use model::observed::{Observed, RepositoryObservation};
@@ -320,7 +320,7 @@ impl<'a> Writer<'a> {
                     _ => "could not be read".to_owned(),
                 };
                 let id = self.now_only(id);
-                let place = place(spec);
+                let place = spec.storage.location();
                 vec![spec.name.to_string(), place, domain, id, spec.password.0.clone()]
             })
             .collect();
@@ -468,7 +468,7 @@ impl<'a> Writer<'a> {
             self.points.insert(snapshot.clone());
             let snapshot = if self.full { snapshot } else { "POINT".to_owned() };
             let mut lines = vec![
-                format!("export RESTIC_REPOSITORY={}", shell::quoted(&place(spec))),
+                format!("export RESTIC_REPOSITORY={}", shell::quoted(&spec.storage.location())),
                 format!(
                     "export RESTIC_PASSWORD_FILE=\"$SECRETS\"/{}",
                     shell::quoted(&spec.password.0)
@@ -544,12 +544,4 @@ impl<'a> Writer<'a> {
 /// An instant to the second: more is no use on paper.
 fn seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
-}
-
-/// Where a repository lies, as restic takes it.
-fn place(spec: &RepositorySpec) -> String {
-    match &spec.storage {
-        StorageSpec::Local { path, .. } => path.clone(),
-        StorageSpec::Remote(remote) => remote.location(),
-    }
 }

@@ -19,7 +19,7 @@ use model::id::{Address, Name, TargetRef};
 use model::observed::{Observed, RepositoryObservation};
 use serde::{Deserialize, Serialize};
 
-pub use self::difference::{Difference, StepChange, VerdictChange, difference};
+pub use self::difference::{Difference, StepChange, VerdictChange, difference, resources};
 pub use self::forecast::{FORECAST_SLOTS_MAX, Forecast, Load, forecast};
 pub use self::mend::Mend;
 use crate::graph::Graph;

@@ -107,6 +107,8 @@ fn the_simulated_engine_conforms() {
         failure_domain: FailureDomain::default(),
         medium: None,
         append_only: false,
+        immutable: false,
+        offline: false,
     };
     run(&shared, async move { engine::conformance(&SimulatedEngine(ports), &spec).await });
 }

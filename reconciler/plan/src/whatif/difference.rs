@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::desired::Desired;
 use model::id::{Address, Name, SnapshotId};
 use model::plan::{Plan, RetentionVerdict, Step};
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,7 @@ pub struct Difference {
     pub alarms: Vec<String>,
     /// Alarms of the first plan only.
     pub no_longer_alarms: Vec<String>,
-    /// Resources that only one plan knows, as `ADDRESS: now protected` or `no longer protected;
+    /// Resources that only one desired state has, where the caller knows both, as `ADDRESS: now protected` or `no longer protected;
     /// its points stay`.
     pub resources: Vec<String>,
 }
@@ -75,7 +76,7 @@ impl Difference {
     }
 }
 
-/// Compares two plans.
+/// Compares two plans. What only one of the desired states has is told by [`resources`].
 pub fn difference(before: &Plan, after: &Plan) -> Difference {
     let (old, new) = (by_id(before), by_id(after));
     let only = |from: &BTreeMap<String, &Step>, other: &BTreeMap<String, &Step>, plan: &Plan| {
@@ -103,7 +104,7 @@ pub fn difference(before: &Plan, after: &Plan) -> Difference {
         conditions: conditions(before, after),
         alarms: missing(&alarms(after), &alarms(before)),
         no_longer_alarms: missing(&alarms(before), &alarms(after)),
-        resources: resources(before, after),
+        resources: Vec::new(),
     }
 }
 
@@ -151,53 +152,49 @@ fn missing(of: &[String], from: &[String]) -> Vec<String> {
     of.iter().filter(|line| !from.contains(line)).cloned().collect()
 }
 
-/// A plan names only the points that may go; what it names no more stays.
+/// A plan lists the points that may go; one that only the first lists stays under the second.
 fn retention(before: &Plan, after: &Plan) -> Vec<VerdictChange> {
-    let ids = |plan: &Plan| -> BTreeSet<(Address, Name, SnapshotId)> {
-        plan.report.retention.iter().map(key).collect()
+    let key = |v: &RetentionVerdict| (v.resource.clone(), v.repository.clone(), v.snapshot.clone());
+    let goes = |plan: &Plan| -> BTreeMap<_, RetentionVerdict> {
+        let verdicts = plan.report.retention.iter().filter(|v| !v.keep);
+        verdicts.map(|v| (key(v), v.clone())).collect()
     };
-    let (old, new) = (ids(before), ids(after));
-    let mut changes = Vec::new();
-    for verdict in after.report.retention.iter().filter(|v| !old.contains(&key(v))) {
-        changes.push(verdict_change(verdict, verdict.keep, verdict.reasons.clone()));
-    }
-    for verdict in before.report.retention.iter().filter(|v| !new.contains(&key(v))) {
-        let reason = "it may no longer go".to_owned();
-        changes.push(verdict_change(verdict, true, vec![reason]));
-    }
-    changes
-}
-
-fn key(verdict: &RetentionVerdict) -> (Address, Name, SnapshotId) {
-    (verdict.resource.clone(), verdict.repository.clone(), verdict.snapshot.clone())
-}
-
-fn verdict_change(verdict: &RetentionVerdict, keep: bool, reasons: Vec<String>) -> VerdictChange {
-    VerdictChange {
-        resource: verdict.resource.clone(),
-        repository: verdict.repository.clone(),
-        snapshot: verdict.snapshot.clone(),
-        time: verdict.time,
+    let (old, new) = (goes(before), goes(after));
+    let change = |v: &RetentionVerdict, keep: bool, reasons: Vec<String>| VerdictChange {
+        resource: v.resource.clone(),
+        repository: v.repository.clone(),
+        snapshot: v.snapshot.clone(),
+        time: v.time,
         keep,
         reasons,
-    }
+    };
+    let go = new.iter().filter(|(k, _)| !old.contains_key(*k));
+    let stay = old.iter().filter(|(k, _)| !new.contains_key(*k));
+    let stays = || vec!["nothing lets it go any more".to_owned()];
+    go.map(|(_, v)| change(v, false, v.reasons.clone()))
+        .chain(stay.map(|(_, v)| change(v, true, stays())))
+        .collect()
 }
 
+/// A plan lists the conditions that are not healthy.
 fn conditions(before: &Plan, after: &Plan) -> Vec<String> {
-    after
-        .report
-        .conditions
-        .iter()
-        .filter_map(|(address, now)| {
-            let was = before.report.conditions.get(address)?;
-            let (was, now) = (describe(was), describe(now));
+    let word = |plan: &Plan, address: &Address| {
+        plan.report.conditions.get(address).map_or("Healthy".to_owned(), describe)
+    };
+    let keys = before.report.conditions.keys().chain(after.report.conditions.keys());
+    let addresses: BTreeSet<&Address> = keys.collect();
+    addresses
+        .into_iter()
+        .filter_map(|address| {
+            let (was, now) = (word(before, address), word(after, address));
             (was != now).then(|| format!("{address}: {was} → {now}"))
         })
         .collect()
 }
 
-fn resources(before: &Plan, after: &Plan) -> Vec<String> {
-    let (old, new) = (&before.report.conditions, &after.report.conditions);
+/// Returns the resources that only one of two desired states has, in words.
+pub fn resources(before: &Desired, after: &Desired) -> Vec<String> {
+    let (old, new) = (&before.resources, &after.resources);
     let come = new.keys().filter(|a| !old.contains_key(*a)).map(|a| format!("{a}: now protected"));
     let gone = old.keys().filter(|a| !new.contains_key(*a));
     come.chain(gone.map(|a| format!("{a}: no longer protected; its points stay"))).collect()

@@ -29,8 +29,7 @@ pub struct SimulatedEngine(pub Ports);
 pub fn path(spec: &RepositorySpec) -> &str {
     match &spec.storage {
         StorageSpec::Local { path, .. } => path,
-        // No two repositories have one name, so it tells remote ones apart as well.
-        StorageSpec::Remote(_) => spec.name.as_str(),
+        StorageSpec::Remote(_) => "remote storage, which the simulated world has none of",
     }
 }
 
