@@ -346,8 +346,9 @@ spec:
         self.restic_at(&self.path("backups"), words)
     }
 
+    /// Runs restic on a repository that lies elsewhere.
     #[track_caller]
-    fn restic_at(&self, folder: &Path, words: &[&str]) -> String {
+    pub fn restic_at(&self, folder: &Path, words: &[&str]) -> String {
         let output = crate::restic()
             .command()
             .args(words)
