@@ -346,9 +346,8 @@ spec:
         self.restic_at(&self.path("backups"), words)
     }
 
-    /// Runs restic on a repository that lies elsewhere.
     #[track_caller]
-    pub fn restic_at(&self, folder: &Path, words: &[&str]) -> String {
+    fn restic_at(&self, folder: &Path, words: &[&str]) -> String {
         let output = crate::restic()
             .command()
             .args(words)

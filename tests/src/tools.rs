@@ -130,7 +130,5 @@ mod tests {
             let wanted = format!("{module}{}", pinned(name));
             assert!(read(&format!("{name}/go.mod")).contains(&wanted), "{wanted}");
         }
-        let wanted = format!("\"azurite\": \"{}\"", pinned("azurite"));
-        assert!(read("azurite/package.json").contains(&wanted), "{wanted}");
     }
 }

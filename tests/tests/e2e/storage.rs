@@ -2,10 +2,9 @@
 //! restic, lost and restored, without a credential in anything that is said or kept.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use mainstay_tests::mainstay::{PASSWORD, Run, World};
+use mainstay_tests::mainstay::{Run, World};
 use mainstay_tests::services::{SECRET, Service, USER};
 use mainstay_tests::ssh::Sshd;
 
@@ -110,95 +109,6 @@ fn a_bucket_in_the_host_name_works() {
     fs::remove_dir_all(world.path("data/uploads")).unwrap();
     world.run(&["apply"]).ends(0).says("restore");
     assert_eq!(world.read("data/uploads/file-07.txt"), "content of 7\n");
-}
-
-/// What a person does by hand with a place that restic made, and restic with what was made here.
-fn by_hand(world: &World, place: &str, folder: &Path) {
-    world.write("password", &format!("{PASSWORD}\n"));
-    let password = world.path("password").display().to_string();
-    let run = |words: &[&str]| {
-        let direct = ["--repo", place, "--password-file", &password];
-        let run = world.run(&[&["repository"], words, &direct].concat());
-        quiet(&run);
-        run
-    };
-    run(&["list"]).ends(1).says("RepositoryMissing");
-    run(&["init"]).ends(0);
-    let source = world.path("data").display().to_string();
-    world.restic_at(folder, &["backup", &source]);
-    let list = run(&["list", "--format", "json"]).ends(0).json();
-    let id = list[0]["id"].as_str().unwrap();
-    run(&["check", "--read-data"]).ends(0);
-    run(&["tag", id, "--add", "kept"]).ends(0);
-    run(&["prune", "--grace", "0s"]).ends(0);
-    assert!(world.restic_at(folder, &["snapshots"]).contains("kept"));
-    world.judge_at(folder);
-    let to = world.path("back").display().to_string();
-    let words = ["restore", "latest", "--to", &to, "--repo", place, "--password-file", &password];
-    world.run(&words).ends(0);
-    assert_eq!(world.read(&format!("back{source}/uploads/file-07.txt")), "content of 7\n");
-}
-
-fn without_configuration() -> World {
-    let mut world = World::with_folder();
-    world.set("MAINSTAY_CONFIG", world.path("nowhere").display().to_string());
-    world
-}
-
-#[test]
-fn s3_by_hand() {
-    let server = Service::versitygw();
-    server.make_bucket("backups", false);
-    let mut world = without_configuration();
-    world.set("AWS_ACCESS_KEY_ID", USER);
-    world.set("AWS_SECRET_ACCESS_KEY", SECRET);
-    let place = format!("s3:{}/backups/prod", server.url());
-    by_hand(&world, &place, &server.data().join("backups/prod"));
-    world.set("AWS_SECRET_ACCESS_KEY", "another");
-    let password = world.path("password").display().to_string();
-    let words = ["repository", "list", "--repo", &place, "--password-file", &password];
-    world.run(&words).ends(1).says("WrongCredentials");
-}
-
-#[test]
-fn rest_by_hand() {
-    let users = tempfile::NamedTempFile::new().unwrap();
-    fs::write(users.path(), "tester:{SHA}FJm51CSEC/6w7x5MfA6vjYHaWaU=\n").unwrap();
-    let server = Service::rest(&["--htpasswd-file", users.path().to_str().unwrap()]);
-    let mut world = without_configuration();
-    world.set("RESTIC_REST_USERNAME", USER);
-    world.set("RESTIC_REST_PASSWORD", SECRET);
-    by_hand(&world, &format!("rest:{}/prod", server.url()), &server.data().join("prod"));
-}
-
-#[test]
-fn sftp_by_hand() {
-    let sshd = Sshd::start();
-    let mut world = without_configuration();
-    // ssh reads its settings below the user's real home, which is none of this test's business.
-    let settings = format!(
-        "IdentityFile {}\nIdentitiesOnly yes\nUserKnownHostsFile {}\n",
-        sshd.user_key().display(),
-        sshd.known_hosts(true).display()
-    );
-    world.write("ssh/config", &settings);
-    let config = world.path("ssh/config").display().to_string();
-    world.write("ssh/ssh", &format!("#!/bin/sh\nexec /usr/bin/ssh -F '{config}' \"$@\"\n"));
-    fs::set_permissions(world.path("ssh/ssh"), fs::Permissions::from_mode(0o755)).unwrap();
-    let path = std::env::var("PATH").unwrap();
-    world.set("PATH", format!("{}:{path}", world.path("ssh").display()));
-    let folder = world.path("far");
-    let place = format!("sftp://127.0.0.1:{}/{}", sshd.port(), folder.display());
-    by_hand(&world, &place, &folder);
-}
-
-#[test]
-fn places_that_are_not_supported_make_no_folder() {
-    let world = without_configuration();
-    world.write("password", PASSWORD);
-    let password = world.path("password").display().to_string();
-    let words = ["repository", "init", "--repo", "gs:a:/b", "--password-file", &password];
-    world.run(&words).ends(1).says("NotSupported").says("supported are s3:");
 }
 
 #[test]
