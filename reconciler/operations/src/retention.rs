@@ -42,17 +42,15 @@ pub fn find(
     };
     let (policy, schedule) = (inline(policy), inline(schedule));
     let documents = format!(
-        "apiVersion: mainstay.dev/v1\nkind: Host\nmetadata: {{ name: {NAME} }}\n\
-         spec: {{ connection: local }}\n---\n\
-         apiVersion: mainstay.dev/v1\nkind: Repository\nmetadata: {{ name: {NAME} }}\n\
-         spec: {{ storage: {{ local: {{ path: /mainstay-simulate/repository }} }}, \
-         password: {{ secret: none }} }}\n---\n\
-         apiVersion: mainstay.dev/v1\nkind: Application\nmetadata: {{ name: {NAME} }}\n\
-         spec: {{ resources: [{{ name: data, type: directory, target: host/{NAME}, \
-         with: {{ path: /mainstay-simulate/data }} }}] }}\n---\n\
-         apiVersion: mainstay.dev/v1\nkind: Backup\nmetadata: {{ name: {NAME} }}\n\
-         spec: {{ select: {{ application: {NAME} }}, repositories: [{NAME}], \
-         schedule: {schedule}, retention: {policy} }}\n"
+        "apiVersion: mainstay.dev/v1\nkind: Host\nmetadata: {{ name: {NAME} }}\nspec: {{ \
+         connection: local }}\n---\napiVersion: mainstay.dev/v1\nkind: Repository\nmetadata: {{ \
+         name: {NAME} }}\nspec: {{ storage: {{ local: {{ path: /mainstay-simulate/repository }} \
+         }}, password: {{ secret: none }} }}\n---\napiVersion: mainstay.dev/v1\nkind: \
+         Application\nmetadata: {{ name: {NAME} }}\nspec: {{ resources: [{{ name: data, type: \
+         directory, target: host/{NAME}, with: {{ path: /mainstay-simulate/data }} }}] \
+         }}\n---\napiVersion: mainstay.dev/v1\nkind: Backup\nmetadata: {{ name: {NAME} }}\nspec: \
+         {{ select: {{ application: {NAME} }}, repositories: [{NAME}], schedule: {schedule}, \
+         retention: {policy} }}\n"
     );
     let mut files = files.clone();
     files.insert(FILE.to_owned(), documents.into_bytes());

@@ -222,9 +222,9 @@ impl<'a> Writer<'a> {
         let at = self.now_only(format!(" It was made of what was seen at {}.", seconds(self.now)));
         self.paragraph(format!(
             "How to bring back, without Mainstay, what it protects.{at} Everything here is done \
-             with restic and the programs of the protected systems themselves. Keep this document, \
-             and the passwords that it names, where none of what it is about can take them along: \
-             on paper, or with another provider."
+             with restic and the programs of the protected systems themselves. Keep this \
+             document, and the passwords that it names, where none of what it is about can take \
+             them along: on paper, or with another provider."
         ));
         let config = &self.around.config;
         self.paragraph(format!(
@@ -234,14 +234,16 @@ impl<'a> Writer<'a> {
         self.list(
             true,
             vec![
-                "Stop what still writes: a half-dead application must not write into restored data."
+                "Stop what still writes: a half-dead application must not write into restored \
+                 data."
                     .to_owned(),
                 "Stop every mainstay daemon, so that nothing expires while you work.".to_owned(),
                 "Install the programs, and put the passwords in place (the next two chapters)."
                     .to_owned(),
                 "Find the chapter of what is lost, and follow its steps in their order.".to_owned(),
-                "Data is always restored beside what is there, looked at, and only then moved into \
-                 its place. Do not delete what was there before people have said that all is well."
+                "Data is always restored beside what is there, looked at, and only then moved \
+                 into its place. Do not delete what was there before people have said that all is \
+                 well."
                     .to_owned(),
             ],
         );
@@ -269,8 +271,8 @@ impl<'a> Writer<'a> {
     fn passwords(&mut self) {
         self.heading(2, "Which passwords, from where");
         self.paragraph(
-            "Each password below goes into a file of its name, without a line break at its end, in \
-             one folder that only you can read. The commands find it by the variable SECRETS.",
+            "Each password below goes into a file of its name, without a line break at its end, \
+             in one folder that only you can read. The commands find it by the variable SECRETS.",
         );
         self.commands(vec![
             "umask 077".to_owned(),

@@ -124,8 +124,8 @@ fn nothing(_: &BackupSummary) -> Result<Finishing, PortError> {
 }
 
 fn backup(repo: &Repository, source: &Path) -> Result<(), PortError> {
-    let request =
-        WalkRequest { roots: vec![source.as_os_str().as_bytes().to_vec()], ..Default::default() };
+    let root = source.as_os_str().as_bytes().to_vec();
+    let request = WalkRequest { roots: vec![root], ..Default::default() };
     let mut options = BackupOptions::new("actor", now());
     options.parent = repo.snapshots()?.last().map(|s| s.id);
     let (mover, cancel) = (LocalSource::default(), Cancel::default());

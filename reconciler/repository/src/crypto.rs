@@ -275,7 +275,7 @@ impl Kdf {
 
     /// Passes that run at the same time: each has memory of its own.
     fn threads(&self) -> usize {
-        let bytes = 128 * u64::from(self.r) << self.log_n;
+        let bytes = (128 * u64::from(self.r)) << self.log_n;
         let fit = usize::try_from(SCRYPT_PARALLEL_BYTES_MAX / bytes.max(1)).unwrap_or(1);
         let available = std::thread::available_parallelism().map_or(1, usize::from);
         available.min(fit).min(self.p as usize).max(1)

@@ -195,7 +195,7 @@ fn find(entries: &[Entry], id: &Id) -> Option<usize> {
 }
 
 /// Sorts a list whose first `known` entries are in order already: a backup adds few to many.
-fn merge(list: &mut Vec<Entry>, known: usize, order: impl Fn(&Entry, &Entry) -> Ordering + Sync) {
+fn merge(list: &mut [Entry], known: usize, order: impl Fn(&Entry, &Entry) -> Ordering + Sync) {
     list[known..].par_sort_unstable_by(&order);
     if known == 0 || known == list.len() {
         return;

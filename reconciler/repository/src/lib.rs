@@ -5,8 +5,8 @@
 //! [`Repository`] is the door; its verbs lie in the modules named after them.
 //!
 //! - Make or open one: [`Repository::init`], [`Repository::open`], with [`Options`].
-//! - Back up files, streams, objects: [`Repository::backup_tree`],
-//!   [`Repository::backup_streams`], [`Repository::backup_objects`].
+//! - Back up files, streams, objects: [`Repository::backup_tree`], [`Repository::backup_streams`],
+//!   [`Repository::backup_objects`].
 //! - Look into snapshots: [`Repository::snapshots`], [`Repository::ls`], [`Repository::find`],
 //!   [`Repository::diff`], [`Repository::dump`], [`Repository::dump_tar`]; as a file system:
 //!   [`browse`].

@@ -112,7 +112,8 @@ fn a_damaged_pack_gives_what_is_whole_and_names_what_is_not() {
     let path = format!("{}/a/f3", place.source.display());
     let mut expect: Vec<_> = ids.iter().map(|id| (*id, path.clone())).collect();
     let mut got = named.clone();
-    (expect.sort(), got.sort());
+    expect.sort();
+    got.sort();
     assert_eq!(got, expect);
 
     let (report, aside) = salvage(&repo, &[pack]);

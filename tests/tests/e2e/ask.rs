@@ -17,8 +17,8 @@ fn protected() -> World {
     sql(&world, "INSERT INTO orders (what) VALUES ('tea'), ('milk');");
     let top = world.top();
     let database = format!(
-        "    - name: orders\n      type: sqlite\n      target: host/here\n      \
-         with: {{ path: \"{top}/data/orders.db\" }}\n"
+        "    - name: orders\n      type: sqlite\n      target: host/here\n      with: {{ path: \
+         \"{top}/data/orders.db\" }}\n"
     );
     let backup = "---\napiVersion: mainstay.dev/v1\nkind: Backup";
     let documents = world.documents().replace(backup, &format!("{database}{backup}"));
@@ -133,10 +133,10 @@ fn a_changed_policy_is_compared_with_the_present_one() {
         "more.yaml",
         &format!(
             "apiVersion: mainstay.dev/v1\nkind: Application\nmetadata: {{ name: more }}\nspec:\n  \
-         resources:\n    - {{ name: files, type: directory, target: host/here, \
-         with: {{ path: \"{}/secrets\" }} }}\n---\napiVersion: mainstay.dev/v1\nkind: Backup\n\
-         metadata: {{ name: more }}\nspec: {{ select: {{ application: more }}, \
-         schedule: \"@every 1h\", repositories: [local] }}\n",
+             resources:\n    - {{ name: files, type: directory, target: host/here, with: {{ path: \
+             \"{}/secrets\" }} }}\n---\napiVersion: mainstay.dev/v1\nkind: Backup\nmetadata: {{ \
+             name: more }}\nspec: {{ select: {{ application: more }}, schedule: \"@every 1h\", \
+             repositories: [local] }}\n",
             world.top()
         ),
     );

@@ -34,8 +34,8 @@ const LOCK_WAIT: Duration = Duration::from_secs(60);
 pub struct Openings {
     secrets: Arc<dyn Secrets>,
     clock: Arc<dyn Clock>,
-    /// Names this start of the process in locks: one of ours whose process is gone can be told from
-    /// one that is held.
+    /// Names this start of the process in locks: one of ours whose process is gone can be told
+    /// from one that is held.
     run: String,
     open: Mutex<BTreeMap<String, Opened>>,
     reached: Mutex<BTreeMap<String, Reached>>,

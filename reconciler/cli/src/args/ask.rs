@@ -8,7 +8,8 @@ use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 The file holds what was observed, what the documents ask for and what was done lately; references
-to secrets, never secrets. A resource or application with the label `mainstay.dev/private: \"path\"`
+to secrets, never secrets. A resource or application with the label `mainstay.dev/private: \
+                        \"path\"`
 keeps the values of these parameters at home. Read it anywhere with --from-bundle.
 
 Examples:
@@ -125,8 +126,8 @@ pub enum RetentionCommand {
     /// Let a policy play out: what is kept when and why, how far back one can always go, and where
     /// restic would keep other points
     #[command(after_help = "\
-Needs no targets and no secrets. Policies of --config are known if there is one; those that \
-come with
+Needs no targets and no secrets. Policies of --config are known if there is one; those that come \
+                            with
 the program always are (`mainstay templates show retention`).
 
 Examples:

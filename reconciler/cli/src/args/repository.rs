@@ -119,14 +119,12 @@ pub struct CheckArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Snapshots are judged in groups: those of one resource, or of one host and \
-                        one set of paths. `docs/semantics.md` has the rules.
+#[command(after_help = "Snapshots are judged in groups: those of one resource, or of one host \
+                        and one set of paths. `docs/semantics.md` has the rules.
 
 Examples:
   mainstay repository forget 1f3a9c42
-  mainstay repository forget --keep-daily 7 --keep-weekly 4 --dry-run"
-)]
+  mainstay repository forget --keep-daily 7 --keep-weekly 4 --dry-run")]
 pub struct ForgetArgs {
     /// These snapshots
     pub ids: Vec<String>,
@@ -166,7 +164,8 @@ pub struct ForgetArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Works in two steps: what is not needed is marked, and removed by a later \
-                        prune once the grace period is over. The marks are kept in the state folder.
+                        prune once the grace period is over. The marks are kept in the state \
+                        folder.
 
 Examples:
   mainstay repository prune --dry-run
@@ -312,12 +311,11 @@ pub struct TagArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The snapshots count as the resource's own points from then on: restores find \
-                        them by the address. They are no proof of anything until they are verified.
+#[command(after_help = "The snapshots count as the resource's own points from then on: restores \
+                        find them by the address. They are no proof of anything until they are \
+                        verified.
 
-Example: mainstay repository adopt --as shop/uploads --path /srv/uploads --host web-1"
-)]
+Example: mainstay repository adopt --as shop/uploads --path /srv/uploads --host web-1")]
 pub struct AdoptArgs {
     /// These snapshots; without any, all that the filter leaves and that have no address
     pub ids: Vec<String>,

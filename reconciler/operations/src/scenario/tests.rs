@@ -46,9 +46,9 @@ fn another_output_is_a_mismatch_with_its_line() {
 #[test]
 fn what_is_not_understood_is_said() {
     let ran = page(
-        "> fly\n> wait 1x\n> world shop\n> world shop/a there size\n> delete aa\n> accept x\n\
-         > world shop/a there a=b\n> lose planet x\n> lose host there\n> point a of shop/a at now\n\
-         > world \"shop/a\n",
+        "> fly\n> wait 1x\n> world shop\n> world shop/a there size\n> delete aa\n> accept x\n> \
+         world shop/a there a=b\n> lose planet x\n> lose host there\n> point a of shop/a at \
+         now\n> world \"shop/a\n",
     );
     assert_eq!(
         outputs(&ran),
@@ -60,8 +60,8 @@ fn what_is_not_understood_is_said() {
             "error: no point begins with `aa`",
             "error: the last plan has no alarm `x`",
             "error: `a=b` is no number",
-            "error: `planet` is not one of account, cluster, credentials, host, key, \
-             repository, site",
+            "error: `planet` is not one of account, cluster, credentials, host, key, repository, \
+             site",
             "error: no document names the host `there`; known: here",
             "error: `in REPOSITORY` is missing",
             "error: a quote has no end",
@@ -72,9 +72,8 @@ fn what_is_not_understood_is_said() {
 #[test]
 fn undo_takes_back_and_branches_are_kept_apart() {
     let ran = page(
-        "> branch empty\n> steps\n> repository local there\n> steps\n> undo\n> steps\n\
-         > switch empty\n\
-         > steps\n> switch none\n",
+        "> branch empty\n> steps\n> repository local there\n> steps\n> undo\n> steps\n> switch \
+         empty\n> steps\n> switch none\n",
     );
     let init = "init/local";
     assert_eq!(

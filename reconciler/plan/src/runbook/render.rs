@@ -181,15 +181,13 @@ pub fn html(runbook: &Runbook) -> String {
     let footer: String =
         footer(runbook).iter().map(|line| format!("{}<br>\n", safe(line))).collect();
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <title>Recovery runbook</title>\n<style>\n\
-         body {{ font-family: sans-serif; max-width: 50em; margin: 2em auto; padding: 0 1em; }}\n\
-         pre {{ border: 1px solid; padding: .5em; white-space: pre-wrap; }}\n\
-         table {{ border-collapse: collapse; }}\n\
-         td, th {{ border: 1px solid; padding: .2em .5em; text-align: left; }}\n\
-         .warning {{ font-weight: bold; border-left: .3em solid; padding-left: .5em; }}\n\
-         h3, pre, li {{ break-inside: avoid; }}\n\
-         </style>\n</head>\n<body>\n{body}<hr>\n<p>\n{footer}</p>\n</body>\n</html>\n"
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>Recovery \
+         runbook</title>\n<style>\nbody {{ font-family: sans-serif; max-width: 50em; margin: 2em \
+         auto; padding: 0 1em; }}\npre {{ border: 1px solid; padding: .5em; white-space: \
+         pre-wrap; }}\ntable {{ border-collapse: collapse; }}\ntd, th {{ border: 1px solid; \
+         padding: .2em .5em; text-align: left; }}\n.warning {{ font-weight: bold; border-left: \
+         .3em solid; padding-left: .5em; }}\nh3, pre, li {{ break-inside: avoid; \
+         }}\n</style>\n</head>\n<body>\n{body}<hr>\n<p>\n{footer}</p>\n</body>\n</html>\n"
     )
 }
 

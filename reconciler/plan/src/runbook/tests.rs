@@ -59,13 +59,11 @@ fn every_loss_has_its_chapter_and_every_point_its_commands() {
     assert!(berlin.contains("2026-11-20T09:00:00Z (3 h)"), "{berlin}");
     assert!(berlin.contains("shop/notes: GONE FOR GOOD."), "{berlin}");
     let recipe = of.split("Recipe 1: shop/files from offsite").nth(1).unwrap();
-    let commands = "export RESTIC_REPOSITORY=/backup/offsite\n\
-                    export RESTIC_PASSWORD_FILE=\"$SECRETS\"/password\n\
-                    restic snapshots a2000000\n\
-                    restic restore --verify --target /srv.restored a2000000:/srv\n\
-                    ls -la -- /srv.restored\n\
-                    test ! -e /srv || mv -T -- /srv /srv.before-recovery\n\
-                    mv -T -- /srv.restored /srv\n";
+    let commands = "export RESTIC_REPOSITORY=/backup/offsite\nexport \
+                    RESTIC_PASSWORD_FILE=\"$SECRETS\"/password\nrestic snapshots a2000000\nrestic \
+                    restore --verify --target /srv.restored a2000000:/srv\nls -la -- \
+                    /srv.restored\ntest ! -e /srv || mv -T -- /srv /srv.before-recovery\nmv -T -- \
+                    /srv.restored /srv\n";
     assert!(recipe.contains(commands), "{recipe}");
     assert!(of.contains("where it lies: the safe of the Berlin office"), "{of}");
 }
@@ -163,10 +161,9 @@ fn a_database_comes_back_through_its_own_programs() {
         w.desired.resources.get_mut(&address("shop/files")).unwrap().agent = database();
     });
     let of = text(&make(&world));
-    let commands = "export DBPASSWORD=\"$(cat -- \"$SECRETS\"/db-password)\"\n\
-                    make 'it'\\''s' <<'END_'\nCREATE;\nEND\nEND_\n\
-                    restic dump a2000000 /data.dump | runuser -u 'db admin' -- loader \
-                    orders__new_byhand\nswap\n";
+    let commands = "export DBPASSWORD=\"$(cat -- \"$SECRETS\"/db-password)\"\nmake 'it'\\''s' \
+                    <<'END_'\nCREATE;\nEND\nEND_\nrestic dump a2000000 /data.dump | runuser -u \
+                    'db admin' -- loader orders__new_byhand\nswap\n";
     assert!(of.contains(commands), "{of}");
     assert!(of.contains("drop <<'END'\nDROP;\nEND\n"), "the end is shown apart: {of}");
     assert!(of.contains("Beside it: restic dump a2000000 /roles.sql"), "{of}");
@@ -190,11 +187,9 @@ fn a_file_that_our_own_tool_loads_is_moved_into_its_place() {
         w.desired.resources.get_mut(&address("shop/files")).unwrap().agent = file;
     });
     let of = text(&make(&world));
-    let commands = "restic dump a2000000 /data.dump > '/srv/a b.db.restored'\n\
-                    ls -la -- '/srv/a b.db.restored'\n\
-                    test ! -e '/srv/a b.db' || mv -T -- '/srv/a b.db' \
-                    '/srv/a b.db.before-recovery'\n\
-                    mv -T -- '/srv/a b.db.restored' '/srv/a b.db'\n";
+    let commands = "restic dump a2000000 /data.dump > '/srv/a b.db.restored'\nls -la -- '/srv/a \
+                    b.db.restored'\ntest ! -e '/srv/a b.db' || mv -T -- '/srv/a b.db' '/srv/a \
+                    b.db.before-recovery'\nmv -T -- '/srv/a b.db.restored' '/srv/a b.db'\n";
     assert!(of.contains(commands), "{of}");
     assert!(!of.contains("mainstay tool"), "our tools are gone: {of}");
 }

@@ -108,7 +108,7 @@ impl ResticPolicy {
         now: Timestamp,
     ) -> BTreeSet<Timestamp> {
         let mut newest_first = points.to_vec();
-        newest_first.sort_by(|a, b| b.0.cmp(&a.0));
+        newest_first.sort_by_key(|point| std::cmp::Reverse(point.0));
         if self.is_empty() {
             return newest_first.into_iter().map(|(at, _)| at).collect();
         }

@@ -32,8 +32,8 @@ pub struct Difference {
     pub alarms: Vec<String>,
     /// Alarms of the first plan only.
     pub no_longer_alarms: Vec<String>,
-    /// Resources that only one desired state has, where the caller knows both, as `ADDRESS: now protected` or `no longer protected;
-    /// its points stay`.
+    /// Resources that only one desired state has, where the caller knows both, as `ADDRESS: now
+    /// protected` or `no longer protected; its points stay`.
     pub resources: Vec<String>,
 }
 

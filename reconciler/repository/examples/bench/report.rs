@@ -147,7 +147,7 @@ impl Report {
                 continue;
             }
             let of_part = || self.limits.iter().filter(|(p, _)| p == part).map(|(_, l)| l);
-            let first = of_part().next().map(Limits::clone).unwrap_or_default();
+            let first = of_part().next().cloned().unwrap_or_default();
             let mut parts = serde_json::Map::new();
             for (at, (name, _)) in first.parts.iter().enumerate() {
                 let seconds = median(of_part().map(|l| l.parts[at].1).collect());
@@ -211,7 +211,8 @@ fn summary(costs: &[Cost]) -> Value {
 }
 
 const TABLE_HEAD: &str = "\
-| data | work | restic: s (± %), CPU s, MB | this engine | times as fast: wall, CPU | goal | kopia |
+| data | work | restic: s (± %), CPU s, MB | this engine | times as fast: wall, CPU | goal | kopia \
+                          |
 |---|---|---|---|---|---|---|";
 
 fn cell(of: &Value) -> String {

@@ -28,8 +28,8 @@ pub struct Owner {
     /// The id of this start of the process, one for all it does; empty for none. Locks that carry
     /// one are ours.
     pub run: String,
-    /// Where and since when the process runs, so that another one with the same number is not taken
-    /// for it; empty when unknown.
+    /// Where and since when the process runs, so that another one with the same number is not
+    /// taken for it; empty when unknown.
     pub instance: Instance,
 }
 

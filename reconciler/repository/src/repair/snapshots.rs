@@ -45,8 +45,8 @@ pub struct RepairedSnapshot {
     pub original: Id,
     /// The one without what is lost; `None` in a dry run and where the root itself is lost.
     pub repaired: Option<Id>,
-    /// What is not in it, by path; a file of which only a part is lost is there under its name with
-    /// [`INCOMPLETE_SUFFIX`].
+    /// What is not in it, by path; a file of which only a part is lost is there under its name
+    /// with [`INCOMPLETE_SUFFIX`].
     pub lost: Vec<LostItem>,
     /// Lost items above the bound, not named.
     pub lost_unlisted: u64,

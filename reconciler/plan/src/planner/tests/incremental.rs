@@ -52,9 +52,9 @@ fn timed(recipe: &Recipe, variant: u8) -> World {
     let mut world = world(recipe);
     let backup = world.desired.backups.get_mut(&name("shop")).unwrap();
     backup.schedule.jitter_s = u64::from(variant % 3) * 700;
-    backup.schedule.deadline_s = (variant % 2 == 0).then_some(1200);
+    backup.schedule.deadline_s = (variant.is_multiple_of(2)).then_some(1200);
     backup.verify.again_after_s = (variant % 4 < 2).then_some(5 * 3600);
-    if variant % 5 == 0 {
+    if variant.is_multiple_of(5) {
         backup.schedule.when = When::Cron { expression: "*/20 * * * *".to_owned() };
     }
     if variant % 3 == 1 {
