@@ -8,7 +8,7 @@ use model::desired::{Budget, Desired, Guardrail, Hold, Scope};
 use model::digest::Digest;
 use model::id::{Address, Name, StepId};
 use model::observed::{Deed, Observed, RecoveryPhase};
-use model::plan::{Action, Class, Due, Over, Plan, Step, Wait};
+use model::plan::{Action, Class, Due, Over, Plan, Precondition, Step, Wait};
 
 use crate::alarms::{Alarm, alarms, in_last_hours};
 use crate::condition::conditions;
@@ -206,6 +206,38 @@ impl Spent {
         waits
     }
 
+    /// How many points an expiry may forget by the absolute budgets, and which guardrail says so;
+    /// `None`: as many as it likes, or a budget in per cent holds it as a whole.
+    fn room(&mut self, view: &View<'_>, step: &Step, cost: u32) -> Option<(u32, Name)> {
+        let mut least: Option<(u32, Name)> = None;
+        for guardrail in view.desired.guardrails.values() {
+            if !guards(view, guardrail, step) {
+                continue;
+            }
+            let deed = Deed::Expired;
+            let spent = self.spent.get(&(guardrail.name.clone(), deed)).copied().unwrap_or(0);
+            let budget = &guardrail.expire;
+            if budget.percent.is_some() || budget.percent_per_day.is_some() {
+                let whole = self.whole(view, guardrail, deed);
+                let run = spent.saturating_add(cost);
+                if over_percent(view, guardrail, deed, run, whole).is_some() {
+                    return None;
+                }
+            }
+            let limits = [
+                budget.per_run,
+                budget.per_hour.map(|max| max.saturating_sub(done(view, deed, 1))),
+                budget.per_day.map(|max| max.saturating_sub(done(view, deed, 24))),
+            ];
+            let Some(room) = limits.into_iter().flatten().min() else { continue };
+            let room = room.saturating_sub(spent);
+            if least.as_ref().is_none_or(|(least, _)| room < *least) {
+                least = Some((room, guardrail.name.clone()));
+            }
+        }
+        least
+    }
+
     /// What a budget's per cent are of: points for expiry, resources for restores.
     fn whole(&mut self, view: &View<'_>, guardrail: &Guardrail, deed: Deed) -> u64 {
         let known = guardrail.resources.iter().filter(|a| view.desired.resources.contains_key(*a));
@@ -217,6 +249,40 @@ impl Spent {
             count as u64
         })
     }
+}
+
+/// Cuts each expiry to what its absolute budgets let through, the oldest points first, so that a
+/// backlog larger than a budget does not hold expiry for ever. A budget in per cent is a brake: what
+/// is over it waits as a whole.
+pub(crate) fn cut_to_budgets(view: &View<'_>, steps: &mut [Step]) {
+    if view.desired.guardrails.is_empty() {
+        return;
+    }
+    let mut spent = Spent::default();
+    for step in steps {
+        let Some((Deed::Expired, cost)) = cost(view, step) else { continue };
+        if let Some((room, name)) = spent.room(view, step, cost)
+            && room > 0
+            && room < cost
+        {
+            cut(step, room as usize, &name);
+        }
+        spent.budgets(view, step);
+    }
+}
+
+/// Leaves only the first points to an expiry.
+fn cut(step: &mut Step, room: usize, guardrail: &Name) {
+    let Action::Expire { snapshots, .. } = &mut step.action else { return };
+    let waiting = snapshots.len() - room;
+    snapshots.truncate(room);
+    for precondition in &mut step.preconditions {
+        if let Precondition::SnapshotsExist { snapshots: expected, .. } = precondition {
+            expected.clone_from(snapshots);
+        }
+    }
+    let more = crate::render::points(waiting);
+    step.reasons.push(format!("{more} more beyond the budget of guardrail {guardrail}: later"));
 }
 
 fn cost(view: &View<'_>, step: &Step) -> Option<(Deed, u32)> {
@@ -257,10 +323,7 @@ fn over_budget(
     {
         return Some(format!("{run} {noun} in this run, {max} are allowed"));
     }
-    let within = |hours| {
-        let done = view.observed.memory.deeds.get(&deed);
-        done.map_or(0, |at| in_last_hours(at, view.now, hours)).saturating_add(run)
-    };
+    let within = |hours| done(view, deed, hours).saturating_add(run);
     let spans = [(budget.per_hour, 1, "one hour"), (budget.per_day, 24, "24 hours")];
     for (max, hours, words) in spans {
         if let Some(max) = max
@@ -269,6 +332,23 @@ fn over_budget(
             return Some(format!("{} {noun} within {words}, {max} are allowed", within(hours)));
         }
     }
+    over_percent(view, guardrail, deed, run, whole)
+}
+
+/// How many deeds the last hours saw.
+fn done(view: &View<'_>, deed: Deed, hours: i64) -> u32 {
+    let deeds = view.observed.memory.deeds.get(&deed);
+    deeds.map_or(0, |at| in_last_hours(at, view.now, hours))
+}
+
+fn over_percent(
+    view: &View<'_>,
+    guardrail: &Guardrail,
+    deed: Deed,
+    run: u32,
+    whole: u64,
+) -> Option<String> {
+    let (budget, noun) = budget_of(guardrail, deed);
     if let Some(percent) = budget.percent
         && u64::from(run) * 100 > whole * u64::from(percent)
     {
@@ -276,7 +356,7 @@ fn over_budget(
     }
     // What was done today is not in the whole any more where it was forgotten.
     if let Some(percent) = budget.percent_per_day {
-        let day = u64::from(within(24));
+        let day = u64::from(done(view, deed, 24).saturating_add(run));
         let gone = if deed == Deed::Expired { day - u64::from(run) } else { 0 };
         let whole = whole + gone;
         if day * 100 > whole * u64::from(percent) {

@@ -235,6 +235,11 @@ impl<'a> View<'a> {
         self.standing(point) == Standing::Good && !self.is_future(point.taken_at())
     }
 
+    /// Complete and trusted, but stamped in the future by a wrong clock.
+    pub(crate) fn is_astray(&self, point: &PointRef<'_>) -> bool {
+        self.standing(point) == Standing::Good && self.is_future(point.taken_at())
+    }
+
     /// The newest proven good point of a resource; among copies of one instant, the one whose
     /// repository the documents name first.
     pub(crate) fn newest_proven(&self, address: &Address) -> Option<PointRef<'a>> {
@@ -247,11 +252,28 @@ impl<'a> View<'a> {
         address: &Address,
         accepts: impl Fn(&PointRef<'a>) -> bool,
     ) -> Option<PointRef<'a>> {
+        self.newest_of(address, |point| self.is_good(point) && accepts(point))
+    }
+
+    /// The newest point that is good but for its stamp in the future and satisfies a condition.
+    pub(crate) fn best_astray(
+        &self,
+        address: &Address,
+        accepts: impl Fn(&PointRef<'a>) -> bool,
+    ) -> Option<PointRef<'a>> {
+        self.newest_of(address, |point| self.is_astray(point) && accepts(point))
+    }
+
+    fn newest_of(
+        &self,
+        address: &Address,
+        accepts: impl Fn(&PointRef<'a>) -> bool,
+    ) -> Option<PointRef<'a>> {
         let order = self.repositories_of(address);
         let preference = |point: &PointRef<'_>| {
             order.iter().position(|name| *name == point.repository).unwrap_or(usize::MAX)
         };
-        self.points(address).filter(|point| self.is_good(point) && accepts(point)).max_by(|a, b| {
+        self.points(address).filter(accepts).max_by(|a, b| {
             (a.taken_at(), std::cmp::Reverse(preference(a)), b.id()).cmp(&(
                 b.taken_at(),
                 std::cmp::Reverse(preference(b)),

@@ -41,6 +41,8 @@ pub(crate) async fn restore(context: &StepContext, step: &Step) -> Result<Succes
     let counts = if at == OnTarget::Swapped {
         // A crash came between the swap and our note of it.
         model::progress::Counts::default()
+    } else if way.record.phase == RecoveryPhase::Swapping && !way.record.elsewhere {
+        return Err(way.take_back_swap().await?);
     } else {
         let restored = way.write_beside().await?;
         way.verify(&restored).await?;
@@ -142,6 +144,15 @@ impl<'a> Recovering<'a> {
         let step = self.step.id.clone();
         self.context.observer.event(RunEvent::StepReached { step, phase: word });
         Ok(())
+    }
+
+    /// The plan took the swap for begun, and a begun swap passes every gate. The target says that
+    /// nothing was put in place, so the next plan asks for all that a restore needs.
+    async fn take_back_swap(&mut self) -> Result<PortError, PortError> {
+        self.reach(RecoveryPhase::Restoring).await?;
+        let message = "nothing was put in place before the earlier run broke off";
+        Ok(PortError::new(model::error::ErrorClass::Waiting, "SwapNotBegun", message)
+            .with_hint("the next plan looks at what is there and asks for what it needs"))
     }
 
     async fn write_beside(&mut self) -> Result<Restored, PortError> {
@@ -352,16 +363,27 @@ pub(crate) async fn commit(context: &StepContext, token: &str) -> Result<Success
     Ok(Success::new(format!("the recovery of {} is committed", end.record.address)))
 }
 
-/// Undoes a recovery; the state that comes back is what the resource is measured against.
-pub(crate) async fn rollback(context: &StepContext, token: &str) -> Result<Success, PortError> {
+/// Undoes a recovery; the state that comes back is what the resource is measured against. Emptiness
+/// is right only if a person says so: when time undoes a recovery, what comes back empty is still
+/// lost, so that nothing expires on its account.
+pub(crate) async fn rollback(
+    context: &StepContext,
+    token: &str,
+    by_hand: bool,
+) -> Result<Success, PortError> {
     let mut end = ending(context, token).await?;
     let agents = &context.world.agents;
     agents.rollback(&end.resource.target, &end.agent, token, &context.cancel).await?;
-    if !end.record.elsewhere {
+    if !end.record.elsewhere && (by_hand || !is_empty(context, end.resource).await) {
         baseline(context, end.resource, &end.record.repository, "a rollback").await?;
     }
     close(context, &mut end.record, RecoveryPhase::RolledBack).await?;
     Ok(Success::new(format!("the recovery of {} is rolled back", end.record.address)))
+}
+
+async fn is_empty(context: &StepContext, resource: &Resource) -> bool {
+    let seen = context.world.agents.probe(resource, &context.cancel).await;
+    matches!(seen, Observation::Known { entries: Some(0), .. })
 }
 
 async fn close(

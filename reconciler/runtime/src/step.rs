@@ -11,7 +11,7 @@ use model::error::{ErrorClass, PortError};
 use model::id::{Address, Name, PlanId, SnapshotId, StepId};
 use model::journal::{Body, Outcome};
 use model::observed::{Backoff, Deed, Observed, RepositoryObservation};
-use model::plan::{Action, Due, Precondition, SnapshotRef, Step};
+use model::plan::{Action, Class, Due, Precondition, SnapshotRef, Step};
 use model::ports::engine::BackupOrder;
 use model::progress::Counts;
 use model::receipt::{
@@ -105,7 +105,11 @@ async fn act(
         Action::Reclaim { repository } => reclaim(context, &step.id, repository).await,
         Action::Restore { .. } => recovery::restore(context, step).await,
         Action::Commit { token, .. } => recovery::commit(context, token).await,
-        Action::Rollback { token, .. } => recovery::rollback(context, token).await,
+        Action::Rollback { token, .. } => {
+            // What a policy's time-out undoes is planned as mutating, what a person undoes is not.
+            let by_hand = step.class == Class::Destructive;
+            recovery::rollback(context, token, by_hand).await
+        }
         Action::Adopt { resource, marker } => adopt(context, resource, marker).await,
     }
 }

@@ -33,7 +33,7 @@ use model::plan::{
 
 use crate::alarms::Alarm;
 use crate::condition::Conditions;
-use crate::gates::waits;
+use crate::gates::{cut_to_budgets, waits};
 use crate::graph::Graph;
 use crate::view::View;
 
@@ -230,7 +230,8 @@ impl<'v, 'a> Draft<'v, 'a> {
         report.notes.sort();
         report.notes.dedup();
         report.incomplete.sort();
-        let steps = order::ordered(self.steps, self.graph);
+        let mut steps = order::ordered(self.steps, self.graph);
+        cut_to_budgets(view, &mut steps);
         let mut plan = Plan {
             version: PLAN_VERSION,
             id: PlanId(String::new()),

@@ -19,11 +19,41 @@ pub(super) struct Chosen<'a> {
 
 /// The newest proven point that `accepts` lets pass; while none is proven, the newest complete one,
 /// which is then verified first. A point whose verification failed lately steps back behind the
-/// others.
+/// others. Where nothing is there that could be lost, a point that a wrong clock stamped in the
+/// future is better than none.
 pub(super) fn newest<'a>(
     draft: &Draft<'_, 'a>,
     address: &Address,
     accepts: impl Fn(&PointRef<'a>) -> bool,
+) -> Option<Chosen<'a>> {
+    newest_in_time(draft, address, &accepts).or_else(|| astray(draft, address, &accepts))
+}
+
+fn astray<'a>(
+    draft: &Draft<'_, 'a>,
+    address: &Address,
+    accepts: &impl Fn(&PointRef<'a>) -> bool,
+) -> Option<Chosen<'a>> {
+    let view = draft.view;
+    if !matches!(view.observed.resources.get(address), Some(Observation::Absent { .. })) {
+        return None;
+    }
+    let point = view
+        .best_astray(address, |p| accepts(p) && p.proven)
+        .or_else(|| view.best_astray(address, accepts))?;
+    let reason = format!(
+        "every point that fits is stamped in the future by a clock that was wrong; the newest is \
+         {} of {}",
+        point.id().short(),
+        point.taken_at()
+    );
+    Some(Chosen { point, proven: point.proven, reason })
+}
+
+fn newest_in_time<'a>(
+    draft: &Draft<'_, 'a>,
+    address: &Address,
+    accepts: &impl Fn(&PointRef<'a>) -> bool,
 ) -> Option<Chosen<'a>> {
     let view = draft.view;
     if let Some(point) = view.best(address, |p| accepts(p) && p.proven) {

@@ -147,57 +147,76 @@ fn a_point_that_a_recovery_names_stays() {
     assert_eq!(*snapshots, [snapshot("a3"), snapshot("a2")]);
 }
 
-#[test]
-fn a_budget_holds_the_step_and_does_not_hide_it() {
-    let limit = |budget: Budget| {
-        five().with(|w| {
-            let mut rail = guardrail(&["shop/files"]);
-            rail.expire = budget;
-            w.desired.guardrails.insert(name("rail"), rail);
-        })
+fn limited(budget: Budget) -> World {
+    five().with(|w| {
+        let mut rail = guardrail(&["shop/files"]);
+        rail.expire = budget;
+        w.desired.guardrails.insert(name("rail"), rail);
+    })
+}
+
+/// The points that a plan forgets, and what the step waits for.
+fn forgotten(world: &World) -> (usize, usize) {
+    let plan = world.plan();
+    let of = |step: &model::plan::Step| match &step.action {
+        Action::Expire { snapshots, .. } => Some((snapshots.len(), step.waits.len())),
+        _ => None,
     };
+    plan.steps.iter().find_map(of).unwrap()
+}
+
+#[test]
+fn a_budget_lets_the_oldest_through_and_says_what_waits() {
     let per_run = |n| Budget { per_run: Some(n), ..Budget::default() };
-    assert_eq!(limit(per_run(3)).steps()[0], "expire/shop/files/local");
-    assert_snapshot!(limit(per_run(2)).text(), @r"
+    assert_eq!(forgotten(&limited(per_run(3))), (3, 0));
+    assert_snapshot!(limited(per_run(2)).text(), @r"
     steps
-      - expire 3 points of shop/files in local  [expire/shop/files/local]
+      - expire 2 points of shop/files in local  [expire/shop/files/local]
           3 points beyond retention inline
-          waits for budget of guardrail rail: 3 snapshots forgotten in this run, 2 are allowed
+          1 point more beyond the budget of guardrail rail: later
       - reclaim local  [reclaim/local]
           snapshots are forgotten in this plan, and what only they need can go
 
     changes to apply: 1 expire, 1 reclaim
     ");
     let per_day = Budget { per_day: Some(4), ..Budget::default() };
-    let spent = limit(per_day.clone()).with(|w| {
-        w.observed.memory.deeds.insert(Deed::Expired, vec![ago(1), ago(2)]);
-    });
-    assert_eq!(spent.steps()[0], "expire/shop/files/local waits budget");
-    let yesterday = limit(per_day).with(|w| {
-        w.observed.memory.deeds.insert(Deed::Expired, vec![ago(25), ago(26)]);
-    });
-    assert_eq!(yesterday.steps()[0], "expire/shop/files/local");
-    let percent = |p| Budget { percent: Some(p), ..Budget::default() };
-    assert_eq!(limit(percent(60)).steps()[0], "expire/shop/files/local");
-    assert_eq!(limit(percent(59)).steps()[0], "expire/shop/files/local waits budget");
+    let spent = |hours: &[i64]| {
+        let at = hours.iter().map(|hours| ago(*hours)).collect();
+        limited(per_day.clone()).with(|w| {
+            w.observed.memory.deeds.insert(Deed::Expired, at);
+        })
+    };
+    assert_eq!(forgotten(&spent(&[1, 2])), (2, 0));
+    assert_eq!(forgotten(&spent(&[25, 26])), (3, 0));
+    assert_eq!(forgotten(&spent(&[1, 2, 3, 4])), (3, 1));
     let per_hour = Budget { per_hour: Some(3), ..Budget::default() };
     let done = |minutes| {
-        limit(per_hour.clone()).with(|w| {
+        limited(per_hour.clone()).with(|w| {
             let at = w.now - jiff::SignedDuration::from_mins(minutes);
             w.observed.memory.deeds.insert(Deed::Expired, vec![at]);
         })
     };
-    assert_eq!(done(60).steps()[0], "expire/shop/files/local");
-    assert_eq!(done(59).steps()[0], "expire/shop/files/local waits budget");
+    assert_eq!(forgotten(&done(60)), (3, 0));
+    assert_eq!(forgotten(&done(59)), (2, 0));
+}
+
+#[test]
+fn a_budget_in_per_cent_holds_the_step_and_does_not_hide_it() {
+    let percent = |p| Budget { percent: Some(p), ..Budget::default() };
+    assert_eq!(forgotten(&limited(percent(60))), (3, 0));
+    assert_eq!(forgotten(&limited(percent(59))), (3, 1));
+    // What is too much for one brake is not cut for another budget.
+    let both = Budget { per_run: Some(2), ..percent(59) };
+    assert_eq!(forgotten(&limited(both)), (3, 1));
     // Five are there and one is gone already: four of six.
     let per_cent = |p| Budget { percent_per_day: Some(p), ..Budget::default() };
     let today = |p| {
-        limit(per_cent(p)).with(|w| {
+        limited(per_cent(p)).with(|w| {
             w.observed.memory.deeds.insert(Deed::Expired, vec![ago(2)]);
         })
     };
-    assert_eq!(today(67).steps()[0], "expire/shop/files/local");
-    assert_eq!(today(66).steps()[0], "expire/shop/files/local waits budget");
+    assert_eq!(forgotten(&today(67)), (3, 0));
+    assert_eq!(forgotten(&today(66)), (3, 1));
 }
 
 #[test]

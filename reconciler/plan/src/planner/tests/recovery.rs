@@ -197,6 +197,25 @@ fn suspicious_incomplete_and_future_points_are_not_brought_back_by_themselves() 
 }
 
 #[test]
+fn a_point_stamped_in_the_future_is_better_than_none_where_nothing_is() {
+    let tomorrow = at("2026-11-21T12:00:00Z");
+    let astray = World::shop()
+        .point("local", "a5", "shop/files", tomorrow, |r| r.marker = position(140))
+        .point("local", "a6", "shop/files", at("2026-11-21T13:00:00Z"), |r| {
+            r.suspicious = Some("shrank".to_owned());
+        })
+        .proven("a5")
+        .proven("a6")
+        .policy(&["shop/files"], &RESTORE_ALL);
+    let lost = astray.clone().absent("shop/files").plan();
+    let Action::Restore { snapshot: point, over, .. } = &lost.steps[0].action else { panic!() };
+    assert_eq!((point, *over), (&snapshot("a5"), Over::Nothing));
+    assert!(lost.steps[0].reasons.iter().any(|r| r.contains("stamped in the future")));
+    let there = astray.found("shop/files", position(150));
+    assert!(!there.steps().iter().any(|step| step.starts_with("restore")));
+}
+
+#[test]
 fn the_newest_proven_point_of_any_repository_wins_then_the_order_of_the_document() {
     let chosen = |offsite_hours| {
         let world = answered()
