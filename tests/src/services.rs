@@ -1,5 +1,5 @@
-//! Storage services of the test's own on loopback ports, each with a folder of its own: S3 (versitygw
-//! and MinIO) and restic's REST server.
+//! Storage services of the test's own on loopback ports, each with a folder of its own: S3
+//! (versitygw and MinIO) and restic's REST server.
 
 use std::fs;
 use std::net::TcpListener;

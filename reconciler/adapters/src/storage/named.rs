@@ -1,5 +1,5 @@
-//! Storage by restic's own names for it (`s3:https://host/bucket/prefix`, `sftp:user@host:/path`, …),
-//! for hand tools that know no documents. Credentials come from the variables that restic reads.
+//! Storage by restic's own names for it (`s3:https://host/bucket/prefix`, …), for hand tools
+//! that know no documents. Credentials come from the variables that restic reads.
 
 use model::agent::SecretRef;
 use model::desired::StorageSpec;

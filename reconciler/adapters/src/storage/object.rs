@@ -35,7 +35,7 @@ pub struct Parcel {
     pub what: String,
 }
 
-/// How a service takes an object: whole, checked against a digest on its side, and not over another.
+/// How a service takes an object: whole, checked against a digest, and not over another.
 pub trait Write: Send + Sync + 'static {
     /// Writes one object.
     fn put(self: Arc<Self>, parcel: Parcel) -> BoxFuture<'static, Result<(), PortError>>;
