@@ -151,7 +151,7 @@ kind: Backup
 metadata: {{ name: shop }}
 spec:
   select: {{ application: shop }}
-  schedule: "@every 1h"
+  schedule: "@every 168h"
   repositories: [local]
   retention: {{ last: 3 }}
 ---

@@ -1,5 +1,5 @@
 //! Storage services of the test's own on loopback ports, each with a folder of its own: S3 (versitygw
-//! and MinIO), restic's REST server, and the emulator of Azure's.
+//! and MinIO) and restic's REST server.
 
 use std::fs;
 use std::net::TcpListener;
@@ -15,12 +15,6 @@ use crate::tools::{cache, pinned};
 pub const USER: &str = "tester";
 /// Its secret.
 pub const SECRET: &str = "not-a-secret-in-tests";
-/// The account of Azure's emulator and its key, which its makers publish.
-pub const AZURITE: (&str, &str) = (
-    "devstoreaccount1",
-    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
-);
-
 /// A running service, stopped when dropped.
 pub struct Service {
     folder: TempDir,
@@ -162,21 +156,6 @@ impl Service {
             command
         };
         Self::start("rest-server", words, &version)
-    }
-
-    /// The emulator of Azure Blob Storage, of Azure's makers.
-    pub fn azurite() -> Self {
-        let version = pinned("azurite");
-        let program = cache().join(format!("azurite-{version}/node_modules/.bin/azurite-blob"));
-        assert!(program.exists(), "{} is needed; tests/run gets it", program.display());
-        let words = |data: &Path, port: u16| {
-            let mut command = Command::new(&program);
-            command.args(["--silent", "--skipApiVersionCheck", "--disableTelemetry"]);
-            command.args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()]);
-            command.arg("--location").arg(data);
-            command
-        };
-        Self::start("azurite", words, &version)
     }
 }
 

@@ -98,7 +98,7 @@ fn pinned_restic() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{git, pinned_restic, restic, sqlite};
+    use super::{git, pinned, pinned_restic, restic, sqlite};
 
     #[test]
     fn restic_is_the_pinned_one() {
@@ -112,6 +112,23 @@ mod tests {
         for tool in [git(), sqlite(), restic()] {
             let parts: Vec<&str> = tool.version.split('.').collect();
             assert!(parts.len() >= 2 && parts[0].parse::<u32>().is_ok(), "{tool:?}");
+        }
+    }
+
+    #[test]
+    fn a_service_is_built_in_the_version_that_it_is_named_by() {
+        let read = |file: &str| {
+            let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(file);
+            std::fs::read_to_string(file).unwrap()
+        };
+        for (name, module) in [
+            ("rest-server", "github.com/restic/rest-server v"),
+            ("versitygw", "github.com/versity/versitygw v"),
+            // Without tags of that form: the day of its commit.
+            ("minio", "github.com/minio/minio v0.0.0-"),
+        ] {
+            let wanted = format!("{module}{}", pinned(name));
+            assert!(read(&format!("{name}/go.mod")).contains(&wanted), "{wanted}");
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Span;
+use jiff::tz::TimeZone;
 use model::Timestamp;
 use model::desired::{Retention, Schedule};
 use model::diagnostic::{Diagnostic, Severity};
@@ -73,9 +75,9 @@ pub fn find(
     Ok(Found { policy, schedule })
 }
 
-/// Returns the instant so many years later.
+/// Returns the same day and time so many calendar years later, in UTC.
 pub fn years_later(from: Timestamp, years: u32) -> Timestamp {
-    const YEAR_S: i64 = 31_556_952;
-    let seconds = i64::from(years) * YEAR_S;
-    Timestamp::from_second(from.as_second().saturating_add(seconds)).unwrap_or(Timestamp::MAX)
+    let span = Span::new().try_years(years);
+    let later = span.and_then(|span| from.to_zoned(TimeZone::UTC).checked_add(span));
+    later.map_or(Timestamp::MAX, |at| at.timestamp())
 }

@@ -166,6 +166,10 @@ fn copies_and_passwords() {
 fn damage_is_named_and_mended() {
     let bare = Bare::new();
     bare.restic(&["init"]);
+    // More than all folders together take, and in no way compressible: it fills the largest pack.
+    let noise =
+        (0..20_000u64).map(|n| format!("{:016x}", (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    bare.world.write("data/noise", &noise.collect::<String>());
     bare.backup("one");
     let pack = largest(Path::new(&bare.repo).join("data").as_path());
     let mut data = fs::read(&pack).expect("a pack");

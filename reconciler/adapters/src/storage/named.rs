@@ -42,6 +42,17 @@ pub fn parse(
         Some(("sftp", rest)) => Service::Sftp(sftp(rest)?),
         Some(("rest", rest)) => Service::Rest(rest_server(rest, variables)?),
         Some(("local", rest)) => return local(rest, absolute),
+        // Else such a name would make a folder here, and nobody would see that nothing went there.
+        Some((scheme @ ("gs" | "b2" | "swift" | "rclone"), _)) => {
+            return Err(PortError::terminal(
+                "NotSupported",
+                format!("restic's `{scheme}:` storage is not supported"),
+            )
+            .with_hint(
+                "supported are s3:, azure:, sftp:, rest: and folders; a folder of such a name is \
+                 meant by local:PATH",
+            ));
+        }
         _ => return local(name, absolute),
     };
     let limits = StorageLimits::default();
@@ -60,8 +71,18 @@ fn set(name: &str, variables: &Variables<'_>) -> Option<SecretRef> {
     variables(name).map(|_| SecretRef(name.to_owned()))
 }
 
-fn trimmed(prefix: &str) -> String {
-    prefix.trim_matches('/').to_owned()
+/// Returns a path in a bucket without slashes at its ends; `None` for what no URL says as it is.
+fn prefix(text: &str) -> Option<String> {
+    let text = text.trim_matches('/');
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
+    let nowhere = |part: &str| matches!(part, "" | "." | "..");
+    let fits = text.is_empty() || (text.bytes().all(plain) && !text.split('/').any(nowhere));
+    fits.then(|| text.to_owned())
+}
+
+/// Whether a text can name a bucket or a container.
+fn is_name(text: &str) -> bool {
+    !text.contains('/') && prefix(text).is_some_and(|name| !name.is_empty())
 }
 
 fn s3(rest: &str, variables: &Variables<'_>) -> Result<S3, PortError> {
@@ -72,8 +93,8 @@ fn s3(rest: &str, variables: &Variables<'_>) -> Result<S3, PortError> {
         None => ("https", rest.trim_start_matches('/')),
     };
     let (host, path) = rest.split_once('/').ok_or_else(|| bad(SHAPE))?;
-    let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
-    if host.is_empty() || bucket.is_empty() || host.contains('@') {
+    let (bucket, below) = path.split_once('/').unwrap_or((path, ""));
+    if host.is_empty() || host.contains('@') || !is_name(bucket) {
         return Err(bad(SHAPE));
     }
     let amazon = host == "s3.amazonaws.com";
@@ -81,7 +102,7 @@ fn s3(rest: &str, variables: &Variables<'_>) -> Result<S3, PortError> {
         endpoint: (!amazon).then(|| format!("{scheme}://{host}")),
         region: variables("AWS_DEFAULT_REGION").or_else(|| variables("AWS_REGION")),
         bucket: bucket.to_owned(),
-        prefix: trimmed(prefix),
+        prefix: prefix(below).ok_or_else(|| bad(SHAPE))?,
         style: BucketStyle::Path,
         access_key: set("AWS_ACCESS_KEY_ID", variables),
         secret_key: set("AWS_SECRET_ACCESS_KEY", variables),
@@ -94,8 +115,9 @@ fn s3(rest: &str, variables: &Variables<'_>) -> Result<S3, PortError> {
 
 /// Splits `bucket:/prefix`.
 fn bucket(rest: &str, shape: &str) -> Result<(String, String), PortError> {
-    match rest.split_once(':') {
-        Some((bucket, prefix)) if !bucket.is_empty() => Ok((bucket.to_owned(), trimmed(prefix))),
+    let (bucket, below) = rest.split_once(':').ok_or_else(|| bad(shape))?;
+    match prefix(below) {
+        Some(prefix) if is_name(bucket) => Ok((bucket.to_owned(), prefix)),
         _ => Err(bad(shape)),
     }
 }
@@ -162,7 +184,12 @@ fn rest_server(rest: &str, variables: &Variables<'_>) -> Result<Rest, PortError>
                          RESTIC_REST_PASSWORD in the environment";
     let (scheme, place) = rest.split_once("://").ok_or_else(|| bad(SHAPE))?;
     let authority = place.split('/').next().unwrap_or_default();
-    if !matches!(scheme, "http" | "https") || authority.is_empty() || authority.contains('@') {
+    let strange = |c: char| !c.is_ascii_graphic() || "?#\\".contains(c);
+    if !matches!(scheme, "http" | "https")
+        || authority.is_empty()
+        || authority.contains('@')
+        || place.contains(strange)
+    {
         return Err(bad(SHAPE));
     }
     Ok(Rest {
@@ -211,14 +238,27 @@ mod tests {
     }
 
     #[test]
+    fn restics_other_services_are_refused_and_no_folder_is_made() {
+        for name in ["gs:backups:/a", "b2:backups:a", "swift:backups:/a", "rclone:there:a"] {
+            assert_eq!(read(name).unwrap_err().reason, "NotSupported", "{name}");
+        }
+        assert_eq!(read("local:gs:a").unwrap().location(), "/abs/gs:a");
+    }
+
+    #[test]
     fn what_names_nothing_is_refused_and_not_repeated() {
         for name in [
             "s3:host",
             "s3:ftp://host/b",
+            "s3:https://host/b/a b",
+            "s3:https://host/b/../c",
+            "s3:https://host/b?acl",
             "azure::/a",
+            "azure:a/b:/a",
             "sftp:nas",
             "sftp:-oProxyCommand=x:/a",
             "rest:host/a",
+            "rest:https://host/a?b",
             "rest:https://me:hunter2@host/a",
         ] {
             let error = read(name).unwrap_err();

@@ -107,6 +107,8 @@ fn meaning(refused: &Refused) -> Meaning {
         "InvalidRange" => Meaning::ShortRead,
         "RequestTimeTooSkewed" | "RequestExpired" => Meaning::Skew,
         "InvalidAccessKeyId"
+        // versitygw's word for a key that nobody has; it comes with 404.
+        | "XAdminUserNotFound"
         | "SignatureDoesNotMatch"
         | "InvalidToken"
         | "ExpiredToken"
@@ -151,7 +153,9 @@ fn meaning(refused: &Refused) -> Meaning {
     let bucket = refused.message.contains("bucket does not exist");
     match refused.status.as_u16() {
         404 if bucket => Meaning::NoBucket,
-        404 => Meaning::NotFound,
+        // Another word than the known ones may mean anything but that a file is not there, and what
+        // is taken for an empty place is written to.
+        404 if refused.code.is_empty() => Meaning::NotFound,
         412 => Meaning::Exists,
         416 => Meaning::ShortRead,
         301 | 307 | 308 => Meaning::Region,
@@ -247,6 +251,8 @@ mod tests {
             (403, "SignatureDoesNotMatch", "WrongCredentials", Terminal),
             (403, "AccessDenied", "PermissionDenied", Terminal),
             (401, "", "WrongCredentials", Terminal),
+            (404, "XAdminUserNotFound", "WrongCredentials", Terminal),
+            (404, "SomethingElse", "Refused", Terminal),
             (301, "PermanentRedirect", "WrongRegion", Terminal),
             (400, "BadDigest", CHECKSUM_MISMATCH, Transient),
             (507, "", "DiskFull", Transient),

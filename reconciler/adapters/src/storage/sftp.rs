@@ -448,9 +448,17 @@ impl Storage for SftpStorage {
         let bytes = wait(async move {
             let request = inner.request(what).await?;
             let file = request.open(&path).await?;
-            let bytes = request.read(&file, offset, size).await?;
-            if bytes.len() == size {
-                return Ok(bytes);
+            match request.read(&file, offset, size).await {
+                Ok(bytes) if bytes.len() == size => return Ok(bytes),
+                Ok(_) => {}
+                // An offset that no file has is an error to some servers; whether this file has it
+                // is looked at.
+                Err(error) if error.reason == "StorageFailed" => {
+                    if request.size(&path).await? >= offset.saturating_add(size as u64) {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
             }
             let message = format!("{}: it ends too early", request.what);
             Err(PortError::terminal(SHORT_READ, message))

@@ -151,7 +151,7 @@ async fn refused(response: HttpResponse) -> Refused {
 }
 
 impl Refused {
-    /// Reads an answer that is no success: XML of S3, Azure and Google, JSON of Google, plain text.
+    /// Reads an answer that is no success: XML of S3 and Azure, or plain text.
     pub fn new(status: StatusCode, headers: &HeaderMap, body: &str) -> Self {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let mut code = element(body, "Code").unwrap_or_default();
@@ -161,7 +161,6 @@ impl Refused {
         let message = element(body, "Message").unwrap_or_else(|| match body.trim_start() {
             // A page of a proxy says nothing to whoever reads a log.
             page if page.starts_with('<') => String::new(),
-            json if json.starts_with('{') => json_message(json),
             text => text.to_owned(),
         });
         let now = Timestamp::now();
@@ -194,11 +193,6 @@ pub fn element(xml: &str, name: &str) -> Option<String> {
         .replace("&apos;", "'")
         .replace("&amp;", "&");
     Some(plain)
-}
-
-fn json_message(json: &str) -> String {
-    let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
-    value.pointer("/error/message").and_then(|m| m.as_str()).unwrap_or_default().to_owned()
 }
 
 /// Returns a server's text as one line of bounded length without control characters.
@@ -283,8 +277,8 @@ mod tests {
         assert_eq!(s3.retry_after, Some(Duration::from_secs(7)));
         let azure = answer(404, &[("x-ms-error-code", "ContainerNotFound")], "");
         assert_eq!(azure.to_string(), "the server answered 404 ContainerNotFound");
-        let google = answer(403, &[], "{\"error\": {\"code\": 403, \"message\": \"no\"}}");
-        assert_eq!(google.to_string(), "the server answered 403: no");
+        let plain = answer(403, &[], "no\n");
+        assert_eq!(plain.to_string(), "the server answered 403: no");
         let proxy = answer(502, &[], "<html><body>Bad Gateway</body></html>");
         assert_eq!(proxy.to_string(), "the server answered 502");
         let long = answer(500, &[], &"x".repeat(5000));

@@ -1,10 +1,7 @@
-//! restic and this engine on the same repository on each real server, and on the emulators through
-//! a copy, as restic cannot be told to use those.
+//! restic and this engine on the same repository on each real server.
 
 use std::fs;
 
-use mainstay_tests::services::AZURITE;
-use model::ports::storage::FileKind;
 use mover::LocalTarget;
 use repository::{CheckOptions, Depth, RestoreOptions};
 
@@ -139,64 +136,4 @@ fn restic_and_ours_over_sftp() {
     let into = folder.path().join("ours");
     restore(&again, newest.id, &into);
     same(&source, &into.join(source.strip_prefix("/").unwrap()));
-}
-
-/// Copies all files of a storage into a folder, as restic lays them.
-fn copy_out(storage: &dyn Storage, into: &Path) {
-    let local = repository::storage::LocalStorage::new(into);
-    local.create().unwrap();
-    for kind in FileKind::LISTED.into_iter().chain([FileKind::Config]) {
-        let mut names = Vec::new();
-        let collect = &mut |file: model::ports::storage::Listed| {
-            names.push(file.name);
-            Ok(())
-        };
-        storage.list(kind, collect).unwrap();
-        for name in names {
-            let data = storage.load(kind, &name, 1 << 30).unwrap();
-            local.save(kind, &name, &data, &[0; 32]).unwrap();
-        }
-    }
-}
-
-fn through_a_copy(storage: &Arc<dyn Storage>) {
-    let tmp = tempfile::tempdir().unwrap();
-    let (source, copy) = (tmp.path().join("src"), tmp.path().join("copy"));
-    tree(&source);
-    let ours = init(storage.clone());
-    let report = try_backup(&ours, &source).unwrap();
-    copy_out(&**storage, &copy);
-    restic(copy.to_str().unwrap(), &["check", "--read-data"], &[]);
-    let again = open(storage.clone());
-    check_all(&again);
-    let into = tmp.path().join("ours");
-    restore(&again, report.snapshot.id, &into);
-    same(&source, &into.join(source.strip_prefix("/").unwrap()));
-}
-
-/// Makes the container `backups`; only object_store's signer knows Azure's signatures here.
-pub fn make_container(server: &Server) {
-    use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential};
-    let key = AzureAccessKey::try_new(AZURITE.1).unwrap();
-    let credential = AzureCredential::AccessKey(key);
-    let url = format!("{}/{}/backups?restype=container", server.url(), AZURITE.0);
-    let request = http::Request::builder().method("PUT").uri(&url).header("content-length", "0");
-    let mut request: object_store::client::HttpRequest =
-        request.body(bytes::Bytes::new().into()).unwrap();
-    AzureAuthorizer::new(&credential, AZURITE.0).try_authorize(&mut request).unwrap();
-    let mut curl = std::process::Command::new("curl");
-    curl.args(["--silent", "--show-error", "--fail-with-body", "-X", "PUT", "--data-binary", ""]);
-    curl.args(["--header", "content-type:"]);
-    for (name, value) in request.headers() {
-        curl.args(["--header", &format!("{name}: {}", value.to_str().unwrap())]);
-    }
-    let output = curl.arg(url).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-}
-
-#[test]
-fn restic_judges_what_azure_keeps() {
-    let server = Server::azurite();
-    make_container(&server);
-    through_a_copy(&whole(Service::Azure(azure(&server.url()))));
 }

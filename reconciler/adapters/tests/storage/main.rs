@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mainstay_adapters::storage;
-use mainstay_tests::services::{AZURITE, SECRET, Service as Server, USER};
+use mainstay_tests::services::{SECRET, Service as Server, USER};
 use mainstay_tests::ssh::Sshd;
 use model::agent::SecretRef;
 use model::cancel::Cancel;
@@ -49,7 +49,6 @@ fn known() -> Known {
         ("user", USER.to_owned()),
         ("secret", format!("{SECRET}\n")),
         ("wrong", "wrong-wrong-wrong".to_owned()),
-        ("azurite", AZURITE.1.to_owned()),
     ];
     Known(pairs.into())
 }
@@ -75,18 +74,6 @@ fn s3(url: &str) -> S3 {
         session_token: None,
         storage_class: None,
         object_lock: None,
-        ca_file: None,
-    }
-}
-
-fn azure(url: &str) -> Azure {
-    Azure {
-        endpoint: Some(format!("{url}/{}", AZURITE.0)),
-        account: AZURITE.0.to_owned(),
-        container: "backups".to_owned(),
-        prefix: "a/b".to_owned(),
-        key: secret("azurite"),
-        sas: None,
         ca_file: None,
     }
 }

@@ -330,13 +330,13 @@ fn rates_hold_over_time() {
 #[test]
 fn no_more_requests_at_once_than_allowed() {
     /// Counts who is inside at once.
-    #[derive(Default)]
-    struct Inside(AtomicUsize, AtomicUsize, MemoryStorage);
+    struct Inside(AtomicUsize, AtomicUsize, MemoryStorage, std::sync::Barrier);
     impl Inside {
         fn visit(&self) {
             let now = self.0.fetch_add(1, Ordering::SeqCst) + 1;
             self.1.fetch_max(now, Ordering::SeqCst);
-            (0..20).for_each(|_| std::thread::yield_now());
+            // Two come in together, or the test would never end.
+            self.3.wait();
             self.0.fetch_sub(1, Ordering::SeqCst);
         }
     }
@@ -380,15 +380,23 @@ fn no_more_requests_at_once_than_allowed() {
             self.0.2.delete(kind, name)
         }
     }
-    let inside = Arc::new(Inside::default());
+    let inside = Arc::new(Inside(
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+        MemoryStorage::default(),
+        std::sync::Barrier::new(2),
+    ));
     let limits = Limits { connections: Some(2), ..Limits::default() };
     let time = Arc::new(Fake::default());
     let storage = Limited::new(Arc::new(Shared(inside.clone())), limits, time);
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| (0..20).for_each(|_| storage.create().unwrap()));
-        }
-    });
+    for _ in 0..20 {
+        // As many as pair up.
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| storage.create().unwrap());
+            }
+        });
+    }
     assert_eq!(inside.1.load(Ordering::SeqCst), 2);
 }
 
