@@ -252,8 +252,8 @@ impl Spent {
 }
 
 /// Cuts each expiry to what its absolute budgets let through, the oldest points first, so that a
-/// backlog larger than a budget does not hold expiry for ever. A budget in per cent is a brake: what
-/// is over it waits as a whole.
+/// backlog larger than a budget does not hold expiry for ever. A budget in per cent is a brake:
+/// what is over it waits as a whole.
 pub(crate) fn cut_to_budgets(view: &View<'_>, steps: &mut [Step]) {
     if view.desired.guardrails.is_empty() {
         return;

@@ -440,6 +440,7 @@ fn end(
         (OnTarget::Swapped, _) => {}
     }
     world.on_end(actor, &at, token, commit);
+    let by_hand = world.actors[actor].by_hand;
     let Some(thing) = world.things.get_mut(&at) else { return Err(out_of_reach(&at)) };
     let ended = thing.recoveries.remove(token);
     if let (false, Some(recovery)) = (commit, ended) {
@@ -451,6 +452,7 @@ fn end(
             (live.identity, live.position) = thing.server;
         }
         thing.measured = None;
+        thing.empty_by_word = by_hand && thing.live.as_ref().is_some_and(|l| l.rows.is_empty());
     }
     thing.note(now_ms);
     Ok(())

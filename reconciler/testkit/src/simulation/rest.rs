@@ -111,7 +111,7 @@ impl Director {
         if matches!(self.scenario.documents.then, documents::Then::Rollback(_)) {
             self.scenario.documents.then = documents::Then::Wait;
         }
-        // A budget smaller than what comes to be removed in a run holds all of it: a person widens
+        // A budget smaller than what comes to be removed lets it go in many passes: a person widens
         // it.
         self.scenario.documents.expiries_a_run = None;
         self.push(Push::Restore);
@@ -195,6 +195,7 @@ impl World {
                     }
                 }
             }
+            None if thing.empty_by_word && thing.live.is_some() => {}
             None if documents.answer("lost") == "restore" => {
                 let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
                 let can = bodies.into_iter().any(|body| {

@@ -83,6 +83,8 @@ pub struct Thing {
     /// The highest position that a whole point was taken at since the resource was last measured
     /// anew, and the identity it belonged to.
     pub measured: Option<(u64, u64)>,
+    /// A person rolled a recovery back, and what came back was empty: that is right by their word.
+    pub empty_by_word: bool,
 }
 
 impl Thing {
@@ -102,6 +104,7 @@ impl Thing {
             disturbed_ms: now_ms,
             away: Vec::new(),
             measured: None,
+            empty_by_word: false,
         };
         thing.note(now_ms);
         thing
@@ -127,6 +130,7 @@ impl Thing {
             self.history.push((now_ms, stored));
         }
         let away = !self.is_there();
+        self.empty_by_word &= away;
         match self.away.last_mut() {
             Some((_, end @ None)) if !away => *end = Some(now_ms),
             Some((_, None)) => {}
