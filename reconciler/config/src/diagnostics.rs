@@ -364,7 +364,7 @@ catalogue! {
         0 => "this says not where the repository lies".to_owned(),
         _ => format!("this says {count} places where the repository lies"),
     },
-       "write exactly one of `local`, `s3`, `azure`, `sftp` and `rest`";
+       "write exactly one of `local`, `s3`, `sftp` and `rest`";
 
     #["A place on a storage service is malformed."]
     "storage-invalid" Error storage_invalid(path: &str, text: &str, why: &str, help: &str)

@@ -33,7 +33,9 @@ fn the_documented_examples_are_valid() {
     let text = std::fs::read_to_string(support::top().join("docs/documents.md")).unwrap();
     let examples: Vec<&str> =
         text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert_eq!(examples.len(), mainstay_config::Kind::ALL.len());
+    let kinds = examples.iter().flat_map(|e| e.lines()).filter(|l| l.starts_with("kind: "));
+    let kinds: std::collections::BTreeSet<&str> = kinds.collect();
+    assert_eq!(kinds.len(), mainstay_config::Kind::ALL.len(), "each kind has its example");
     let files = tree(&[("examples.yaml", &examples.join("---\n"))]);
     let loaded = load_tree(&files);
     assert_eq!(mainstay_config::render::text(&loaded.diagnostics, &files), "");

@@ -22,6 +22,7 @@ fn protected() -> World {
     );
     let backup = "---\napiVersion: mainstay.dev/v1\nkind: Backup";
     let documents = world.documents().replace(backup, &format!("{database}{backup}"));
+    let documents = documents.replace("@every 168h", "@every 1h");
     world.document("mainstay.yaml", &documents);
     world.commit("protect a folder and a database");
     world.run(&["apply"]).ends(0);
@@ -125,7 +126,7 @@ fn what_is_private_does_not_leave_the_house() {
 fn a_changed_policy_is_compared_with_the_present_one() {
     let world = protected();
     world.run(&["bundle"]).ends(0);
-    let changed = world.read("config/mainstay.yaml").replace("@every 168h", "@every 6h");
+    let changed = world.read("config/mainstay.yaml").replace("@every 1h", "@every 6h");
     world.write("changed/mainstay.yaml", &changed.replace("lost: restore", "lost: hold"));
     let ask = |words: &[&str]| {
         let all = ["whatif", "policy"].iter().chain(words).copied().collect::<Vec<_>>();

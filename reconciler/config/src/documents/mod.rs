@@ -28,8 +28,8 @@ pub use recovery::{
     ScopeSpec,
 };
 pub use storage::{
-    AzureStorageSpec, BucketStyleSpec, LimitsSpec, LocalStorageSpec, LockModeSpec, ObjectLockSpec,
-    RestStorageSpec, S3StorageSpec, SftpStorageSpec, StorageSpec,
+    BucketStyleSpec, LimitsSpec, LocalStorageSpec, LockModeSpec, ObjectLockSpec, RestStorageSpec,
+    S3StorageSpec, SftpStorageSpec, StorageSpec,
 };
 pub use template::{
     AgentTemplateSpec, ArgSpec, ChunkingSpec, CommandSpec, ConditionalArgs, ErrorClassSpec,

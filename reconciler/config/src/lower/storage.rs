@@ -3,13 +3,13 @@
 use model::agent::SecretRef;
 use model::desired::StorageSpec;
 use model::remote::{
-    Azure, BucketStyle, LockMode, ObjectLock, Remote, Rest, S3, Service, Sftp, StorageLimits,
+    BucketStyle, LockMode, ObjectLock, Remote, Rest, S3, Service, Sftp, StorageLimits,
 };
 
 use crate::diagnostics as d;
 use crate::documents::{
-    AzureStorageSpec, BucketStyleSpec, LimitsSpec, LockModeSpec, ObjectLockSpec, RestStorageSpec,
-    S3StorageSpec, SecretSpec, SftpStorageSpec,
+    BucketStyleSpec, LimitsSpec, LockModeSpec, ObjectLockSpec, RestStorageSpec, S3StorageSpec,
+    SecretSpec, SftpStorageSpec,
 };
 use crate::lower::{At, Lowering, text};
 use crate::units;
@@ -94,7 +94,6 @@ impl Lowering<'_> {
     ) -> Option<StorageSpec> {
         let services = [
             spec.s3.as_ref().map(|s3| self.s3(&at.at("s3"), s3)),
-            spec.azure.as_ref().map(|azure| self.azure(&at.at("azure"), azure)),
             spec.sftp.as_ref().map(|sftp| self.sftp(&at.at("sftp"), sftp)),
             spec.rest.as_ref().map(|rest| self.rest(&at.at("rest"), rest)),
         ];
@@ -184,27 +183,6 @@ impl Lowering<'_> {
         ObjectLock { retain: mode.zip(seconds), legal_hold: spec.legal_hold }
     }
 
-    fn azure(&mut self, at: &At<'_>, spec: &AzureStorageSpec) -> Service {
-        // A signature is a credential in itself; a key only signs.
-        self.url(&at.at("endpoint"), spec.endpoint.as_deref(), spec.sas.is_some());
-        self.flaw(&at.at("account"), Some(&spec.account), name_flaw, HELP_NAME);
-        self.flaw(&at.at("container"), Some(&spec.container), name_flaw, HELP_NAME);
-        self.flaw(&at.at("prefix"), Some(&spec.prefix), prefix_flaw, HELP_PREFIX);
-        if spec.key.is_some() && spec.sas.is_some() {
-            let why = "has both a `key` and a `sas`";
-            self.found.push(d::storage_credentials(at.place_key(), &at.name(), why));
-        }
-        Service::Azure(Azure {
-            endpoint: spec.endpoint.clone(),
-            account: spec.account.clone(),
-            container: spec.container.clone(),
-            prefix: spec.prefix.clone(),
-            key: self.credential(&at.at("key"), spec.key.as_ref()),
-            sas: self.credential(&at.at("sas"), spec.sas.as_ref()),
-            ca_file: self.file(&at.at("caFile"), spec.ca_file.as_ref()),
-        })
-    }
-
     fn sftp(&mut self, at: &At<'_>, spec: &SftpStorageSpec) -> Service {
         self.flaw(&at.at("host"), Some(&spec.host), host_flaw, HELP_NAME);
         self.flaw(&at.at("user"), spec.user.as_deref(), name_flaw, HELP_NAME);
@@ -282,10 +260,9 @@ impl Lowering<'_> {
     fn url(&mut self, at: &At<'_>, url: Option<&str>, has_credentials: bool) {
         let Some(url) = url else { return };
         match url_flaw(url) {
-            // A password in a URL is not repeated.
-            Some(why) if url.contains('@') => {
-                let found = d::storage_invalid(at.place(), &at.name(), "…", why, HELP_URL);
-                self.found.push(found);
+            // Who stands in a URL mostly stands there with a password.
+            Some(_) if url.contains('@') => {
+                self.found.push(d::secret_in_clear(at.place(), &at.name()));
             }
             Some(_) => self.flaw(at, Some(url), url_flaw, HELP_URL),
             None if has_credentials && is_open(url) => {
