@@ -135,7 +135,8 @@ impl Bundle {
     /// Reads a file's bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BundleError> {
         let bad = |what: String| BundleError::NotWhole(what);
-        let no_bundle = || bad("this is no bundle of Mainstay".to_owned());
+        let no_bundle =
+            || bad("this is no bundle of Mainstay, or it was cut or changed".to_owned());
         let decoder = zstd::Decoder::new(bytes).map_err(|_| no_bundle())?;
         let mut limited = decoder.take(BUNDLE_BYTES_MAX + HEAD_BYTES_MAX as u64);
         let mut head = Vec::new();

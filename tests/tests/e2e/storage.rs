@@ -36,7 +36,9 @@ fn story(world: &World, folder: &Path) {
         world.write("data/uploads/changing.txt", &format!("version {n}\n").repeat(5000));
         world.run(&["backup", "shop/uploads"]).ends(0);
     }
+    // The first run proves the later points; until then the first, proven one has to stay.
     quiet(&world.run(&["apply"]).ends(0).says("expire"));
+    world.run(&["apply"]).ends(0);
     assert_eq!(world.points(), 3, "retention keeps three");
     world.run(&["plan"]).ends(0);
     world.judge_at(folder);

@@ -1,5 +1,5 @@
-//! Storage that needs nothing but this machine (local files and, for tests, memory), decorators that
-//! wrap any storage, and the suite that every implementation of the port runs.
+//! Storage that needs nothing but this machine (local files and, for tests, memory), decorators
+//! that wrap any storage, and the suite that every implementation of the port runs.
 
 pub mod conformance;
 pub mod decorators;

@@ -12,8 +12,8 @@ use super::{Answer, Call, Operation, Rule, decorator};
 pub enum Guard {
     /// Everything but reading.
     ReadOnly,
-    /// Deletions, but of locks: they hold no data, and one that stays stops everybody else. The same
-    /// rule as that of restic's REST server with `--append-only`.
+    /// Deletions, but of locks: they hold no data, and one that stays stops everybody else. The
+    /// same rule as that of restic's REST server with `--append-only`.
     AppendOnly,
 }
 

@@ -1,5 +1,5 @@
-//! Behaviour that wraps any storage: what every request passes on its way, one rule a file. Composed
-//! by whoever opens a repository; the engine below sees a storage like any other.
+//! Behaviour that wraps any storage: what every request passes on its way, one rule a file.
+//! Composed by whoever opens a repository; the engine below sees a storage like any other.
 //!
 //! In the order in which a request meets them when all are used: [`Guarded`] refuses what must not
 //! be, [`Retrying`] tries again, [`Limited`] waits for its turn, [`Traced`] tells of it.

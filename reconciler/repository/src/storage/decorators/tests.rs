@@ -334,8 +334,7 @@ fn no_more_requests_at_once_than_allowed() {
     struct Inside(AtomicUsize, AtomicUsize, MemoryStorage);
     impl Inside {
         fn visit(&self) {
-            let now = self.0.fetch_add(1, Ordering::SeqCst) + 1;
-            self.1.fetch_max(now, Ordering::SeqCst);
+            self.1.fetch_max(self.0.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             (0..20).for_each(|_| std::thread::yield_now());
             self.0.fetch_sub(1, Ordering::SeqCst);
         }
@@ -380,10 +379,10 @@ fn no_more_requests_at_once_than_allowed() {
             self.0.2.delete(kind, name)
         }
     }
-    let inside = Arc::new(Inside::default());
     let limits = Limits { connections: Some(2), ..Limits::default() };
-    let time = Arc::new(Fake::default());
-    let storage = Limited::new(Arc::new(Shared(inside.clone())), limits, time);
+    let inside = Arc::new(Inside::default());
+    let shared = Arc::new(Shared(inside.clone()));
+    let storage = Limited::new(shared, limits, Arc::new(Fake::default()));
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| (0..20).for_each(|_| storage.create().unwrap()));
