@@ -181,7 +181,7 @@ fn a_full_disk_is_named_and_damages_nothing() {
             Ok(())
         };
         storage.list(FileKind::Pack, collect).unwrap();
-        assert_eq!(names, [name.clone()]);
+        assert_eq!(names, std::slice::from_ref(&name));
         assert!(storage.load(FileKind::Pack, &name, 1 << 20).unwrap() == fits);
         // What was begun is taken away: there is room for as much again.
         storage.save(FileKind::Index, &name, &fits, &sha256(&fits)).unwrap();
