@@ -41,8 +41,6 @@ pub(crate) async fn restore(context: &StepContext, step: &Step) -> Result<Succes
     let counts = if at == OnTarget::Swapped {
         // A crash came between the swap and our note of it.
         model::progress::Counts::default()
-    } else if way.record.phase == RecoveryPhase::Swapping && !way.record.elsewhere {
-        return Err(way.take_back_swap().await?);
     } else {
         let restored = way.write_beside().await?;
         way.verify(&restored).await?;
@@ -144,15 +142,6 @@ impl<'a> Recovering<'a> {
         let step = self.step.id.clone();
         self.context.observer.event(RunEvent::StepReached { step, phase: word });
         Ok(())
-    }
-
-    /// The plan took the swap for begun, and a begun swap passes every gate. The target says that
-    /// nothing was put in place, so the next plan asks for all that a restore needs.
-    async fn take_back_swap(&mut self) -> Result<PortError, PortError> {
-        self.reach(RecoveryPhase::Restoring).await?;
-        let message = "nothing was put in place before the earlier run broke off";
-        Ok(PortError::new(model::error::ErrorClass::Waiting, "SwapNotBegun", message)
-            .with_hint("the next plan looks at what is there and asks for what it needs"))
     }
 
     async fn write_beside(&mut self) -> Result<Restored, PortError> {
