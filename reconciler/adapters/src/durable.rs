@@ -22,7 +22,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), PortError> {
     write_io(path, bytes).map_err(|e| fault::path("write", path, e))
 }
 
-/// Writes what a person asked to have in a file, with [`write`]; what is there and is no file (a
+/// Writes what a person asked to have in a file, with [`write()`]; what is there and is no file (a
 /// pipe, `/dev/stdout`) is written to as it is.
 pub fn write_output(path: &Path, bytes: &[u8]) -> Result<(), PortError> {
     let failed = |e| fault::path("write", path, e);
@@ -37,7 +37,7 @@ pub fn write_output(path: &Path, bytes: &[u8]) -> Result<(), PortError> {
     }
 }
 
-/// Serialises a value and writes it with [`write`]. `what` names it in the error.
+/// Serialises a value and writes it with [`write()`]. `what` names it in the error.
 pub fn write_json<T: Serialize>(path: &Path, what: &str, value: &T) -> Result<(), PortError> {
     let text = serde_json::to_vec(value).map_err(|e| {
         PortError::terminal("RecordUnwritable", format!("{what} cannot be serialised"))
