@@ -1,6 +1,6 @@
 //! From a commit to a plan: fetch, load, observe, plan. Called by every verb that plans, and by the
-//! daemon. Changes nothing that is protected; a writer only notes what it saw, in its own state and, for
-//! a swap that never began, beside the data.
+//! daemon. Changes nothing that is protected; a writer only notes what it saw, in its own state
+//! and, for a swap that never began, beside the data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
