@@ -160,8 +160,8 @@ async fn settle(context: &StepContext, step: &Step, outcome: Outcome) -> Outcome
     }
 }
 
-/// A point that could not be brought back counts as read no longer: the next plan takes another one,
-/// and what may be wrong with this one is found out by reading it again.
+/// A point that could not be brought back counts as read no longer: the next plan takes another
+/// one, and what may be wrong with this one is found out by reading it again.
 fn disproved(step: &Step, outcome: &Outcome) -> Option<Change> {
     match (&step.action, outcome) {
         (Action::Restore { snapshot, .. }, Outcome::Failed { class, .. })
@@ -349,8 +349,8 @@ async fn open(
     context.world.agents.open(resource, hooks, &context.cancel).await
 }
 
-/// Stops at a resource that went back since the plan looked at it: its next condition says so, unless
-/// what is there became its newest point.
+/// Stops at a resource that went back since the plan looked at it: its next condition says so,
+/// unless what is there became its newest point.
 async fn still_ahead(
     context: &StepContext,
     address: &Address,

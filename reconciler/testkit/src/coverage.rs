@@ -62,8 +62,8 @@ impl Coverage {
         self.0.iter().find(|((c, f), _)| *c == class && *f == fault).map_or(0, |(_, n)| *n)
     }
 
-    /// Returns what was never shown: a fault that met no step of a kind, a kind of which no step was
-    /// done, or none was ended otherwise. `left_out` are words of faults that were not tried.
+    /// Returns what was never shown: a fault that met no step of a kind, a kind of which no step
+    /// was done, or none was ended otherwise. `left_out` are words of faults that were not tried.
     pub fn missing(&self, left_out: &[&str]) -> Vec<(&'static str, &'static str)> {
         let steps = |class: &str| !matches!(class, "pass" | "observe");
         let ends = ["done", "not-done"];

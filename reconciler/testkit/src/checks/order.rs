@@ -33,8 +33,8 @@ impl World {
         }
     }
 
-    /// Whether a restore takes a point whose stored bytes nobody ever read. One that was read may be
-    /// due to be read again without being in the way.
+    /// Whether a restore takes a point whose stored bytes nobody ever read. One that was read may
+    /// be due to be read again without being in the way.
     fn is_unread(&self, action: &Action) -> bool {
         let Action::Restore { repository, snapshot, .. } = action else { return false };
         let store = self.stores.get(&documents::store(repository.as_str()));

@@ -52,8 +52,8 @@ impl World {
         let (now, applied) = (self.actors[actor].pass.commit?, state.lineage.applied?);
         let commit = self.history.commits.get(now)?;
         let accepted = state.accepted.contains(&format!("commit:{}", commit.id));
-        // What was never fetched by this memory cannot be compared, and what git does not say proves
-        // nothing: `docs/scenarios/config-git-lost.md`.
+        // What was never fetched by this memory cannot be compared, and what git does not say
+        // proves nothing: `docs/scenarios/config-git-lost.md`.
         let untold = self.actors[actor].pass.untold;
         let comparable = state.lineage.fetched.contains(&applied) && !untold;
         (comparable && !accepted && !self.history.descends(now, applied)).then(|| {
@@ -87,9 +87,9 @@ impl World {
             .then(|| format!("{gone} things are gone at once"))
     }
 
-    /// Whether a thing shows that it went back since its newest point, so that anybody can see it who
-    /// looks with this clock. Newest is what is stamped last and not ahead of the clock: after a clock
-    /// went wrong, nothing beside the data tells which point was made last.
+    /// Whether a thing shows that it went back since its newest point, so that anybody can see it
+    /// who looks with this clock. Newest is what is stamped last and not ahead of the clock: after
+    /// a clock went wrong, nothing beside the data tells which point was made last.
     pub(crate) fn shows_going_back(
         &self,
         place: &str,

@@ -63,7 +63,8 @@ pub fn simulate(scenario: &Scenario, traced: bool) -> Verdict {
     let shared = SharedWorld::new(world);
     let director = Director::new(shared.clone(), scenario.clone());
     panics::watch();
-    // A panic in a step, a probe or a daemon is caught on the way here; it is a finding all the same.
+    // A panic in a step, a probe or a daemon is caught on the way here; it is a finding all the
+    // same.
     let run = || time::run(&clock, director.direct());
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).ok().flatten();
     let mut world = shared.lock();

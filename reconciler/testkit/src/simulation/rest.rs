@@ -102,8 +102,8 @@ impl Director {
         every_ms - now_ms.rem_euclid(every_ms)
     }
 
-    /// Whether time may bring on what waits or failed. The proof of a point that is damaged fails for
-    /// ever; to sleep over it would let backups come due for ever too.
+    /// Whether time may bring on what waits or failed. The proof of a point that is damaged fails
+    /// for ever; to sleep over it would let backups come due for ever too.
     fn hopes(&self, summary: &Summary) -> bool {
         let world = self.shared.lock();
         let failed = summary.outcomes.iter().filter(|(_, outcome)| {
@@ -141,8 +141,8 @@ impl Director {
         if matches!(self.scenario.documents.then, documents::Then::Rollback(_)) {
             self.scenario.documents.then = documents::Then::Wait;
         }
-        // A budget smaller than what comes to be removed, or to be brought back within a day, lets it
-        // pass in many passes: a person widens it.
+        // A budget smaller than what comes to be removed, or to be brought back within a day, lets
+        // it pass in many passes: a person widens it.
         self.scenario.documents.expiries_a_run = None;
         self.scenario.documents.restores_a_day = None;
         self.push(Push::Restore);
@@ -198,7 +198,7 @@ impl World {
     /// Whether a step reads a point again that is damaged.
     fn proves_damage(&self, step: &StepId) -> bool {
         let mut parts = step.as_str().split('/');
-        let (Some("verify"), Some(short)) = (parts.next(), parts.last()) else { return false };
+        let (Some("verify"), Some(short)) = (parts.next(), parts.next_back()) else { return false };
         let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
         let mut damaged = bodies.flat_map(|b| b.points().filter(|point| !b.is_whole(point)));
         damaged.any(|point| point.info.id.as_str().starts_with(short))
@@ -253,8 +253,9 @@ impl World {
                 }
             }
             None if thing.empty_by_word && thing.live.is_some() => {}
-            // Noted as served beside the data, never put in place, and forgotten by our memory: such
-            // a token is served (`docs/semantics.md`, "Recoveries"), and the plan tells a person so.
+            // Noted as served beside the data, never put in place, and forgotten by our memory:
+            // such a token is served (`docs/semantics.md`, "Recoveries"), and the plan tells a
+            // person so.
             None if self.states[0].ever_doubted && self.noted_in_vain(name) => {}
             None if documents.answer(unwell) == "restore" => {
                 let bodies = self.stores.values().filter_map(|store| store.body.as_ref());

@@ -51,7 +51,8 @@ pub struct OnHost {
     pub beside: Option<Shared>,
     /// What was in place before.
     pub old: Option<Live>,
-    /// When it was swapped in, by the clock of whoever did it: that is all that can be written down.
+    /// When it was swapped in, by the clock of whoever did it: that is all that can be written
+    /// down.
     pub swapped_ms: i64,
 }
 
@@ -80,8 +81,8 @@ pub struct Thing {
     pub disturbed_ms: i64,
     /// When it last was absent, empty or out of reach, and until when; `None`: it is so.
     pub away: Vec<(i64, Option<i64>)>,
-    /// When it was last measured anew (put in place, taken back, adopted): older points say nothing of
-    /// where it should be.
+    /// When it was last measured anew (put in place, taken back, adopted): older points say nothing
+    /// of where it should be.
     pub measured_since_ms: i64,
     /// A person rolled a recovery back, and what came back was empty: that is right by their word.
     pub empty_by_word: bool,

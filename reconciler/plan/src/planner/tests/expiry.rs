@@ -79,7 +79,8 @@ fn the_newest_proven_point_stays_whatever_the_rules_say() {
     assert_eq!(verdict.reasons, ["newest proven point"]);
 }
 
-/// Damage would keep everything for ever, if each try to prove a damaged point had to succeed first.
+/// Damage would keep everything for ever, if each try to prove a damaged point had to succeed
+/// first.
 #[test]
 fn a_proof_that_failed_before_holds_nothing() {
     let world = || five().with(|w| drop(w.observed.memory.evidence.remove(&snapshot("a0"))));
@@ -89,7 +90,7 @@ fn a_proof_that_failed_before_holds_nothing() {
         let expire = plan.steps.iter().find(|s| matches!(s.action, Action::Expire { .. }));
         expire.unwrap().needs.clone()
     };
-    assert_eq!(needs(&plan), [verify.id.clone()]);
+    assert_eq!(needs(&plan), std::slice::from_ref(&verify.id));
     let failed = world().with(|w| {
         let backoff = Backoff { failures: 3, until: ago(1), error: "it is damaged".to_owned() };
         w.observed.memory.backoff.insert(verify.id.to_string(), backoff);
