@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use model::error::PortError;
-use model::ports::storage::{FileKind, Listed, NOT_FOUND, SHORT_READ, Storage, TOO_LARGE};
+use model::ports::storage::{FileKind, Listed, SHORT_READ, Storage, TOO_LARGE};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _};
 
@@ -151,11 +151,7 @@ impl Storage for ObjectStorage {
         each: &mut dyn FnMut(Listed) -> Result<(), PortError>,
     ) -> Result<(), PortError> {
         if kind == FileKind::Config {
-            return match self.stat(kind, "") {
-                Ok(size_bytes) => each(Listed { name: String::new(), size_bytes }),
-                Err(error) if error.reason == NOT_FOUND => Ok(()),
-                Err(error) => Err(error),
-            };
+            return layout::list_config(self, each);
         }
         let what = self.what("list", kind, "");
         let folder = layout::in_prefix(&self.prefix, kind.folder());
