@@ -1,4 +1,5 @@
-//! restic and this engine on the same repository on each real server, and on the emulator of Google's.
+//! restic and this engine on the same repository on each real server, and on the emulator of
+//! Google's.
 
 use std::fs;
 
