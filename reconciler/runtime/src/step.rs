@@ -160,12 +160,13 @@ async fn settle(context: &StepContext, step: &Step, outcome: Outcome) -> Outcome
     }
 }
 
-/// A point that could not be brought back counts as read no longer: the next plan takes another
-/// one, and what may be wrong with this one is found out by reading it again.
+/// A point that could not be brought back, for a reason of its own, counts as read no longer: the
+/// next plan takes another one, and what may be wrong with this one is found out by reading it
+/// again. For a full disk or a refused place no older point is taken.
 fn disproved(step: &Step, outcome: &Outcome) -> Option<Change> {
     match (&step.action, outcome) {
-        (Action::Restore { snapshot, .. }, Outcome::Failed { class, .. })
-            if *class == ErrorClass::Terminal.to_string() =>
+        (Action::Restore { snapshot, .. }, Outcome::Failed { reason, .. })
+            if recovery::OF_THE_POINT.contains(&reason.as_str()) =>
         {
             Some(memory::unset(kind::EVIDENCE, snapshot.as_str()))
         }

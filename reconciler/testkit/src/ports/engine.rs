@@ -344,7 +344,7 @@ impl Engine for SimulatedEngine {
                 Vec::new()
             };
             let digest = paths.is_empty().then(|| content::digest(&files));
-            Ok(Restored { counts: counts(&files), failures, digest })
+            Ok(Restored { counts: counts(&files), failures, damaged: false, digest })
         })
     }
 
