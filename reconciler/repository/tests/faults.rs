@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::*;
 use mainstay_repository::storage::MemoryStorage;
+use mainstay_repository::storage::decorators::{Act, Hooked};
 use mainstay_repository::{CheckOptions, Depth, PruneMark, PruneOptions, Repository};
 use model::cancel::Cancel;
 use model::error::PortError;
-use model::ports::storage::{FileKind, Listed, Storage};
 use model::progress::Silent;
 use mover::LocalSource;
 
@@ -25,16 +25,15 @@ enum How {
     ForEver,
 }
 
-/// Storage whose n-th operation fails.
-struct Faulty {
-    inner: Arc<MemoryStorage>,
+/// The n-th operation on a storage fails.
+struct Fault {
     left: AtomicU64,
     how: How,
     broken: AtomicBool,
 }
 
-impl Faulty {
-    fn act<T>(&self, act: impl FnOnce() -> Result<T, PortError>) -> Result<T, PortError> {
+impl Fault {
+    fn around(&self, act: &mut Act<'_>) -> Result<(), PortError> {
         let fault = || PortError::transient("Injected", "injected fault");
         if self.broken.load(Ordering::SeqCst) {
             return Err(fault());
@@ -51,49 +50,6 @@ impl Faulty {
                 Err(fault())
             }
         }
-    }
-}
-
-impl Storage for Faulty {
-    fn location(&self) -> String {
-        "faulty".to_owned()
-    }
-    fn create(&self) -> Result<(), PortError> {
-        self.act(|| self.inner.create())
-    }
-    fn list(
-        &self,
-        kind: FileKind,
-        each: &mut dyn FnMut(Listed) -> Result<(), PortError>,
-    ) -> Result<(), PortError> {
-        self.act(|| self.inner.list(kind, each))
-    }
-    fn stat(&self, kind: FileKind, name: &str) -> Result<u64, PortError> {
-        self.act(|| self.inner.stat(kind, name))
-    }
-    fn load(&self, kind: FileKind, name: &str, max: u64) -> Result<Vec<u8>, PortError> {
-        self.act(|| self.inner.load(kind, name, max))
-    }
-    fn load_range(
-        &self,
-        kind: FileKind,
-        name: &str,
-        offset: u64,
-        buffer: &mut [u8],
-    ) -> Result<(), PortError> {
-        self.act(|| self.inner.load_range(kind, name, offset, buffer))
-    }
-    fn save(
-        &self,
-        kind: FileKind,
-        name: &str,
-        data: &[u8],
-        sha: &[u8; 32],
-    ) -> Result<(), PortError> {
-        self.act(|| self.inner.save(kind, name, data, sha))
-    }
-    fn delete(&self, kind: FileKind, name: &str) -> Result<(), PortError> {
-        self.act(|| self.inner.delete(kind, name))
     }
 }
 
@@ -129,20 +85,20 @@ fn sweep(base: &MemoryStorage, name: &str, work: impl Fn(&Repository) -> Result<
         for n in 1.. {
             assert!(n < 500, "the sweep ends");
             let inner = Arc::new(base.fork());
-            let faulty = Arc::new(Faulty {
-                inner: Arc::clone(&inner),
+            let fault = Arc::new(Fault {
                 left: AtomicU64::new(u64::MAX),
                 how,
                 broken: AtomicBool::new(false),
             });
-            let storage: Arc<dyn Storage> = faulty.clone();
-            let repo = Repository::open(storage, PASSWORD.as_bytes(), options()).unwrap();
-            faulty.left.store(n, Ordering::SeqCst);
+            let hook = Arc::clone(&fault);
+            let storage = Hooked::new(inner.clone(), move |_, _, _, act| hook.around(act));
+            let repo = Repository::open(Arc::new(storage), PASSWORD.as_bytes(), options()).unwrap();
+            fault.left.store(n, Ordering::SeqCst);
             let result = work(&repo);
             drop(repo);
-            let reached = faulty.broken.load(Ordering::SeqCst)
-                || faulty.left.load(Ordering::SeqCst) > u64::MAX / 2
-                || faulty.left.load(Ordering::SeqCst) == 0;
+            let reached = fault.broken.load(Ordering::SeqCst)
+                || fault.left.load(Ordering::SeqCst) > u64::MAX / 2
+                || fault.left.load(Ordering::SeqCst) == 0;
             let what = format!("{name}: operation {n} fails {how:?}");
             let again = assert_whole(Arc::clone(&inner), &what);
             if !reached {

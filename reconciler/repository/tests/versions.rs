@@ -11,77 +11,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::*;
 use mainstay_repository::storage::LocalStorage;
+use mainstay_repository::storage::decorators::{Hooked, Operation};
 use mainstay_repository::{
     CheckOptions, Depth, Options, PruneMark, PruneOptions, Repository, Rewrite, SnapshotRepair,
 };
 use model::cancel::Cancel;
 use model::error::PortError;
-use model::ports::storage::{FileKind, Listed, Storage};
+use model::ports::storage::{FileKind, Storage};
 use model::progress::Silent;
 
-/// Local storage that refuses some calls.
-struct Strict {
-    inner: LocalStorage,
-    /// Deletion, and of what.
-    forbids: fn(FileKind) -> bool,
-    /// The next write of a config fails.
-    config_fails: AtomicBool,
-}
-
-impl Strict {
-    fn new(path: &Path, forbids: fn(FileKind) -> bool) -> Arc<Self> {
-        let inner = LocalStorage::new(path);
-        Arc::new(Self { inner, forbids, config_fails: AtomicBool::new(false) })
-    }
-}
-
-impl Storage for Strict {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-    fn create(&self) -> Result<(), PortError> {
-        self.inner.create()
-    }
-    fn list(
-        &self,
-        kind: FileKind,
-        each: &mut dyn FnMut(Listed) -> Result<(), PortError>,
-    ) -> Result<(), PortError> {
-        self.inner.list(kind, each)
-    }
-    fn stat(&self, kind: FileKind, name: &str) -> Result<u64, PortError> {
-        self.inner.stat(kind, name)
-    }
-    fn load(&self, kind: FileKind, name: &str, max: u64) -> Result<Vec<u8>, PortError> {
-        self.inner.load(kind, name, max)
-    }
-    fn load_range(
-        &self,
-        kind: FileKind,
-        name: &str,
-        offset: u64,
-        buffer: &mut [u8],
-    ) -> Result<(), PortError> {
-        self.inner.load_range(kind, name, offset, buffer)
-    }
-    fn save(
-        &self,
-        kind: FileKind,
-        name: &str,
-        data: &[u8],
-        sha: &[u8; 32],
-    ) -> Result<(), PortError> {
-        if kind == FileKind::Config && self.config_fails.swap(false, Ordering::SeqCst) {
-            return Err(PortError::transient("Injected", "injected fault"));
+/// Local storage that refuses to delete what `forbids` says, and fails the next write of a config
+/// when it is told to.
+fn strict(path: &Path, forbids: fn(FileKind) -> bool) -> (Arc<dyn Storage>, Arc<AtomicBool>) {
+    let config_fails = Arc::new(AtomicBool::new(false));
+    let hook = Arc::clone(&config_fails);
+    let inner = Arc::new(LocalStorage::new(path));
+    let storage = Hooked::new(inner, move |operation, kind, _, act| match (operation, kind) {
+        (Operation::Save, FileKind::Config) if hook.swap(false, Ordering::SeqCst) => {
+            Err(PortError::transient("Injected", "injected fault"))
         }
-        self.inner.save(kind, name, data, sha)
-    }
-    fn delete(&self, kind: FileKind, name: &str) -> Result<(), PortError> {
-        if (self.forbids)(kind) {
-            return Err(PortError::terminal("PermissionDenied", "deletion is forbidden"));
+        (Operation::Delete, _) if forbids(kind) => {
+            Err(PortError::terminal("PermissionDenied", "deletion is forbidden"))
         }
-        self.inner.delete(kind, name)
-    }
+        _ => act(),
+    });
+    (Arc::new(storage), config_fails)
 }
 
 fn make_source(root: &Path) {
@@ -134,14 +88,13 @@ fn a_migration_that_was_killed_is_completed() {
     make_source(&source);
     restic(&path, &["init", "--repository-version", "1"]);
     restic(&path, &["backup", source.to_str().unwrap()]);
-    let strict = Strict::new(&path, |_| false);
-    let storage: Arc<dyn Storage> = strict.clone();
-    let repo = Repository::open(storage, PASSWORD.as_bytes(), options()).unwrap();
-    strict.config_fails.store(true, Ordering::SeqCst);
+    let (storage, config_fails) = strict(&path, |_| false);
+    let repo = Repository::open(storage.clone(), PASSWORD.as_bytes(), options()).unwrap();
+    config_fails.store(true, Ordering::SeqCst);
     assert_eq!(repo.migrate(&Silent, &Cancel::default()).unwrap_err().reason, "Injected");
     assert!(!path.join("config").exists(), "the worst moment");
     assert!(!restic_raw(&path, &["snapshots"]).status.success());
-    let wrong = Repository::open(strict, b"wrong", options()).map(|_| ()).unwrap_err();
+    let wrong = Repository::open(storage, b"wrong", options()).map(|_| ()).unwrap_err();
     assert_eq!(wrong.reason, "NotARepository");
     let mended = open_at(&path);
     assert_eq!((mended.version(), mended.id()), (2, repo.id()));
@@ -160,7 +113,7 @@ fn appending_works_where_nothing_can_be_deleted() {
     let modes: [fn(FileKind) -> bool; 2] = [|kind| kind != FileKind::Lock, |_| true];
     for forbids in modes {
         let appending = Options { append_only: true, ..options() };
-        let storage = Strict::new(&path, forbids);
+        let (storage, _) = strict(&path, forbids);
         let repo = Repository::open(storage, PASSWORD.as_bytes(), appending).unwrap();
         let first = backup(&repo, &source).snapshot.id;
         backup(&repo, &source);
@@ -190,7 +143,7 @@ fn appending_works_where_nothing_can_be_deleted() {
     }
     let dry = PruneOptions { dry_run: true, ..PruneOptions::default() };
     let appending = Options { append_only: true, ..options() };
-    let storage = Strict::new(&path, |kind| kind != FileKind::Lock);
+    let (storage, _) = strict(&path, |kind| kind != FileKind::Lock);
     let repo = Repository::open(storage, PASSWORD.as_bytes(), appending).unwrap();
     // The locks that could not be deleted are of this very process.
     repo.unlock(true).unwrap();
@@ -210,7 +163,7 @@ fn reading_writes_nothing() {
     };
     let before = files();
     let reading = Options { read_only: true, ..options() };
-    let storage = Strict::new(&path, |_| true);
+    let (storage, _) = strict(&path, |_| true);
     let repo = Repository::open(storage, PASSWORD.as_bytes(), reading).unwrap();
     assert_whole(&repo);
     let mut text = Vec::new();

@@ -2,7 +2,7 @@
 //! finds what the other wrote.
 
 use model::error::PortError;
-use model::ports::storage::FileKind;
+use model::ports::storage::{FileKind, Listed, NOT_FOUND, Storage};
 
 fn is_hex(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
@@ -43,6 +43,18 @@ pub fn name<'p>(kind: FileKind, folder: &str, path: &'p str) -> Option<&'p str> 
         _ => rest,
     };
     is_hex(name).then_some(name)
+}
+
+/// Lists the config, of which there is one or none: no service lists a single file.
+pub fn list_config(
+    storage: &dyn Storage,
+    each: &mut dyn FnMut(Listed) -> Result<(), PortError>,
+) -> Result<(), PortError> {
+    match storage.stat(FileKind::Config, "") {
+        Ok(size_bytes) => each(Listed { name: String::new(), size_bytes }),
+        Err(error) if error.reason == NOT_FOUND => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns what is done to which file where, for messages.

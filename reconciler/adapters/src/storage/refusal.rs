@@ -99,8 +99,9 @@ enum Meaning {
     Refused,
 }
 
-fn meaning(refused: &Refused) -> Meaning {
-    let told = match refused.code.as_str() {
+/// Returns what the service's own word means; `Refused` for one that is not known.
+fn told(refused: &Refused) -> Meaning {
+    match refused.code.as_str() {
         "NoSuchKey" | "BlobNotFound" => Meaning::NotFound,
         "NoSuchBucket" | "ContainerNotFound" => Meaning::NoBucket,
         "PreconditionFailed" | "ConditionNotMet" | "BlobAlreadyExists" => Meaning::Exists,
@@ -115,6 +116,10 @@ fn meaning(refused: &Refused) -> Meaning {
         | "TokenRefreshRequired"
         | "AuthenticationFailed"
         | "InvalidAuthenticationInfo" => Meaning::Credentials,
+        // Of a wrong signature, where the word alone would be a matter of rights.
+        "AuthorizationFailure" if refused.message.contains("failed to authenticate") => {
+            Meaning::Credentials
+        }
         "AccessDenied" | "AuthorizationPermissionMismatch" | "AuthorizationFailure" => {
             Meaning::Permission
         }
@@ -146,13 +151,21 @@ fn meaning(refused: &Refused) -> Meaning {
         | "OperationTimedOut" => Meaning::Failed,
         "NotImplemented" => Meaning::Unsupported,
         _ => Meaning::Refused,
-    };
+    }
+}
+
+fn meaning(refused: &Refused) -> Meaning {
+    let told = told(refused);
     if !matches!(told, Meaning::Refused) {
         return told;
     }
     let bucket = refused.message.contains("bucket does not exist");
+    let digest = refused.message.to_ascii_lowercase().contains("md5 hash");
     match refused.status.as_u16() {
         404 if bucket => Meaning::NoBucket,
+        // Google says `invalid` of this too.
+        400 if digest => Meaning::Checksum,
+        404 if refused.code == "notFound" => Meaning::NotFound,
         // Another word than the known ones may mean anything but that a file is not there, and what
         // is taken for an empty place is written to.
         404 if refused.code.is_empty() => Meaning::NotFound,

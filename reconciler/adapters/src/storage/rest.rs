@@ -9,9 +9,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use http::{HeaderValue, Method, Request};
 use model::error::PortError;
-use model::ports::storage::{
-    ALREADY_EXISTS, FileKind, Listed, NOT_FOUND, SHORT_READ, Storage, TOO_LARGE,
-};
+use model::ports::storage::{ALREADY_EXISTS, FileKind, Listed, SHORT_READ, Storage, TOO_LARGE};
 use model::remote::Rest;
 use object_store::client::{HttpError, HttpRequest, HttpResponse};
 use serde::Deserialize;
@@ -137,11 +135,7 @@ impl Storage for RestStorage {
         each: &mut dyn FnMut(Listed) -> Result<(), PortError>,
     ) -> Result<(), PortError> {
         if kind == FileKind::Config {
-            return match self.stat(kind, "") {
-                Ok(size_bytes) => each(Listed { name: String::new(), size_bytes }),
-                Err(error) if error.reason == NOT_FOUND => Ok(()),
-                Err(error) => Err(error),
-            };
+            return layout::list_config(self, each);
         }
         let what = self.what("list", kind, "");
         let request = self.request(Method::GET, format!("{}{}/", self.url, kind.folder()));

@@ -383,11 +383,7 @@ impl Storage for SftpStorage {
         each: &mut dyn FnMut(Listed) -> Result<(), PortError>,
     ) -> Result<(), PortError> {
         if kind == FileKind::Config {
-            return match self.stat(kind, "") {
-                Ok(size_bytes) => each(Listed { name: String::new(), size_bytes }),
-                Err(error) if error.reason == NOT_FOUND => Ok(()),
-                Err(error) => Err(error),
-            };
+            return layout::list_config(self, each);
         }
         let what = self.what("list", kind, "");
         let root = self.inner.full(kind.folder());

@@ -1,4 +1,5 @@
-//! restic and this engine on the same repository on each real server.
+//! restic and this engine on the same repository on each real server, and on the emulator of
+//! Google's.
 
 use std::fs;
 
@@ -43,18 +44,19 @@ fn restore(repository: &Repository, id: repository::Id, into: &Path) {
 
 /// A backup by ours, judged and restored by restic; one by restic, checked and restored by ours.
 fn both_ways(storage: &Arc<dyn Storage>, name: &str, env: &[(&str, &str)]) {
+    let restic = |words: &[&str]| drop(restic(name, words, env));
     let tmp = tempfile::tempdir().unwrap();
     let (source, out) = (tmp.path().join("src"), tmp.path().join("out"));
     tree(&source);
     let ours = init(storage.clone());
     let report = try_backup(&ours, &source).unwrap();
     assert_eq!(report.summary.problems, []);
-    restic(name, &["check", "--read-data"], env);
-    restic(name, &["restore", "latest", "--target", out.to_str().unwrap()], env);
+    restic(&["check", "--read-data"]);
+    restic(&["restore", "latest", "--target", out.to_str().unwrap()]);
     same(&source, &out.join(source.strip_prefix("/").unwrap()));
 
     fs::write(source.join("more"), noise(1 << 20, 99)).unwrap();
-    restic(name, &["backup", source.to_str().unwrap()], env);
+    restic(&["backup", source.to_str().unwrap()]);
     let again = open(storage.clone());
     check_all(&again);
     let mut snapshots = again.snapshots().unwrap();
@@ -64,7 +66,7 @@ fn both_ways(storage: &Arc<dyn Storage>, name: &str, env: &[(&str, &str)]) {
     restore(&again, snapshots[1].id, &into);
     same(&source, &into.join(source.strip_prefix("/").unwrap()));
     again.forget(&[snapshots[0].id], &Cancel::default()).unwrap();
-    restic(name, &["check"], env);
+    restic(&["check"]);
 }
 
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", USER), ("AWS_SECRET_ACCESS_KEY", SECRET)];
@@ -136,4 +138,15 @@ fn restic_and_ours_over_sftp() {
     let into = folder.path().join("ours");
     restore(&again, newest.id, &into);
     same(&source, &into.join(source.strip_prefix("/").unwrap()));
+}
+
+#[test]
+fn restic_and_ours_on_the_emulator_of_google() {
+    let server = Server::gcs();
+    server.make_gcs_bucket("backups");
+    let spec = remote(Service::Gcs(gcs(&server.url())));
+    let name = spec.location();
+    let url = server.url();
+    let env = [("STORAGE_EMULATOR_HOST", url.as_str()), ("GOOGLE_ACCESS_TOKEN", "any")];
+    both_ways(&whole(spec.service), &name, &env);
 }

@@ -167,6 +167,23 @@ impl SimulatedAgents {
             self.0.call(op, &subject, Some(cancel), work).await
         })
     }
+
+    /// The end of a recovery, one way or the other.
+    fn ended<'a>(
+        &'a self,
+        agent: &'a Agent,
+        token: &'a str,
+        commit: bool,
+        cancel: &'a Cancel,
+    ) -> Boxed<'a, Result<(), PortError>> {
+        let op = if commit { Op::AgentsCommit } else { Op::AgentsRollback };
+        let actor = self.0.actor;
+        Box::pin(async move {
+            let at = place(agent);
+            let act = |world: &mut World, _| end(world, actor, agent, token, commit);
+            self.0.call(op, &at, Some(cancel), act).await
+        })
+    }
 }
 
 impl Agents for SimulatedAgents {
@@ -327,12 +344,7 @@ impl Agents for SimulatedAgents {
         token: &'a str,
         cancel: &'a Cancel,
     ) -> Boxed<'a, Result<(), PortError>> {
-        let actor = self.0.actor;
-        Box::pin(async move {
-            let at = place(agent);
-            let act = |world: &mut World, _| end(world, actor, agent, token, true);
-            self.0.call(Op::AgentsCommit, &at, Some(cancel), act).await
-        })
+        self.ended(agent, token, true, cancel)
     }
 
     fn rollback<'a>(
@@ -342,12 +354,7 @@ impl Agents for SimulatedAgents {
         token: &'a str,
         cancel: &'a Cancel,
     ) -> Boxed<'a, Result<(), PortError>> {
-        let actor = self.0.actor;
-        Box::pin(async move {
-            let at = place(agent);
-            let act = |world: &mut World, _| end(world, actor, agent, token, false);
-            self.0.call(Op::AgentsRollback, &at, Some(cancel), act).await
-        })
+        self.ended(agent, token, false, cancel)
     }
 
     fn discard<'a>(

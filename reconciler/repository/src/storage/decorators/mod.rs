@@ -6,6 +6,8 @@
 
 mod dry_run;
 mod guard;
+#[cfg(any(test, feature = "testing"))]
+mod hooked;
 mod limit;
 mod retry;
 #[cfg(test)]
@@ -20,6 +22,8 @@ use model::ports::storage::{FileKind, Listed, Storage};
 
 pub use dry_run::{Counted, DryRun};
 pub use guard::{Guard, Guarded};
+#[cfg(any(test, feature = "testing"))]
+pub use hooked::{Act, Hooked};
 pub use limit::{Limited, Limits};
 pub use retry::{RetryPolicy, Retrying};
 pub use trace::{Traced, Traffic};
@@ -34,15 +38,22 @@ pub trait Pacing: Send + Sync {
     fn random(&self) -> f64;
 }
 
-/// What is asked of a storage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
+/// What is asked of a storage: the port's functions by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// [`Storage::create`].
     Create,
+    /// [`Storage::list`].
     List,
+    /// [`Storage::stat`].
     Stat,
+    /// [`Storage::load`].
     Load,
+    /// [`Storage::load_range`].
     LoadRange,
+    /// [`Storage::save`].
     Save,
+    /// [`Storage::delete`].
     Delete,
 }
 

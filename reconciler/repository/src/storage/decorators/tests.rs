@@ -46,82 +46,67 @@ enum When {
     Amid,
 }
 
-/// Storage whose next `faults` requests fail.
-struct Flaky {
-    inner: MemoryStorage,
-    faults: AtomicUsize,
+/// The next so many requests fail.
+struct Faults {
+    left: AtomicUsize,
     when: When,
     error: fn() -> PortError,
 }
 
+decorator! {
+    /// Storage in memory with faults.
+    Flaky, Faults
+}
+
 impl Flaky {
     fn new(faults: usize, when: When) -> Arc<Self> {
-        let error = || PortError::transient("Injected", "the line broke");
-        Arc::new(Self {
-            inner: MemoryStorage::default(),
-            faults: AtomicUsize::new(faults),
-            when,
-            error,
-        })
+        Self::failing(faults, when, || PortError::transient("Injected", "the line broke"))
     }
 
+    fn failing(faults: usize, when: When, error: fn() -> PortError) -> Arc<Self> {
+        let rule = Faults { left: AtomicUsize::new(faults), when, error };
+        Arc::new(Self { inner: memory(), rule })
+    }
+
+    fn arm(&self, faults: usize) {
+        self.rule.left.store(faults, Ordering::SeqCst);
+    }
+}
+
+impl Faults {
     fn strikes(&self) -> bool {
         let less = |n: usize| n.checked_sub(1);
-        self.faults.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
+        self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
     }
+}
 
-    fn act<T>(&self, act: impl FnOnce() -> Result<T, PortError>) -> Result<T, PortError> {
+impl Rule for Faults {
+    fn around<T: Answer>(
+        &self,
+        _: &Call<'_>,
+        act: &mut dyn FnMut() -> Result<T, PortError>,
+    ) -> Result<T, PortError> {
         match (self.strikes(), self.when) {
             (false, _) => act(),
             (true, When::After) => act().and(Err((self.error)())),
             (true, _) => Err((self.error)()),
         }
     }
-}
 
-impl Storage for Flaky {
-    fn location(&self) -> String {
-        "flaky".to_owned()
-    }
-    fn create(&self) -> Result<(), PortError> {
-        self.act(|| self.inner.create())
-    }
-    fn list(&self, kind: FileKind, each: &mut Each<'_>) -> Result<(), PortError> {
+    fn list(
+        &self,
+        inner: &dyn Storage,
+        kind: FileKind,
+        each: &mut Each<'_>,
+    ) -> Result<(), PortError> {
         if self.when == When::Amid && self.strikes() {
             let mut left = 5;
-            return self.inner.list(kind, &mut |file| {
+            return inner.list(kind, &mut |file| {
                 left -= 1;
                 if left == 0 { Err((self.error)()) } else { each(file) }
             });
         }
-        self.act(|| self.inner.list(kind, each))
-    }
-    fn stat(&self, kind: FileKind, name: &str) -> Result<u64, PortError> {
-        self.act(|| self.inner.stat(kind, name))
-    }
-    fn load(&self, kind: FileKind, name: &str, max: u64) -> Result<Vec<u8>, PortError> {
-        self.act(|| self.inner.load(kind, name, max))
-    }
-    fn load_range(
-        &self,
-        kind: FileKind,
-        name: &str,
-        offset: u64,
-        buffer: &mut [u8],
-    ) -> Result<(), PortError> {
-        self.act(|| self.inner.load_range(kind, name, offset, buffer))
-    }
-    fn save(
-        &self,
-        kind: FileKind,
-        name: &str,
-        data: &[u8],
-        sha: &[u8; 32],
-    ) -> Result<(), PortError> {
-        self.act(|| self.inner.save(kind, name, data, sha))
-    }
-    fn delete(&self, kind: FileKind, name: &str) -> Result<(), PortError> {
-        self.act(|| self.inner.delete(kind, name))
+        self.around(&Call::new(Operation::List, kind, ""), &mut || inner.list(kind, each))
     }
 }
 
@@ -143,6 +128,7 @@ fn retrying(inner: &Arc<Flaky>, time: &Arc<Fake>) -> Retrying {
 fn all_that_change_nothing_conform() {
     let time = Arc::new(Fake::default());
     conformance::run(&Retrying::new(memory(), RetryPolicy::default(), time.clone())).unwrap();
+    conformance::run(&Hooked::new(memory(), |_, _, _, act| act())).unwrap();
     conformance::run(&Traced::new(memory(), time.clone())).unwrap();
     let limits = Limits {
         connections: Some(1),
@@ -166,7 +152,7 @@ fn every_fault_that_passes_is_outlived() {
         let storage = retrying(&flaky, &time);
         // Each request below fails twice before it is let through.
         let armed = || {
-            flaky.faults.store(2, Ordering::SeqCst);
+            flaky.arm(2);
             &storage
         };
         armed().create().unwrap();
@@ -208,24 +194,14 @@ fn a_retry_gives_up_with_the_count() {
 #[test]
 fn a_server_that_asks_for_rest_gets_it_up_to_a_bound() {
     let time = Arc::new(Fake::default());
-    let flaky = Arc::new(Flaky {
-        inner: MemoryStorage::default(),
-        faults: AtomicUsize::new(1),
-        when: When::Before,
-        error: || {
-            PortError::transient("SlowDown", "busy").with_retry_after(Duration::from_secs(77))
-        },
+    let flaky = Flaky::failing(1, When::Before, || {
+        PortError::transient("SlowDown", "busy").with_retry_after(Duration::from_secs(77))
     });
     retrying(&flaky, &time).create().unwrap();
     assert_eq!(time.waited_ms(), [77_000]);
 
-    let flaky = Arc::new(Flaky {
-        inner: MemoryStorage::default(),
-        faults: AtomicUsize::new(1),
-        when: When::Before,
-        error: || {
-            PortError::transient("SlowDown", "busy").with_retry_after(Duration::from_secs(86_400))
-        },
+    let flaky = Flaky::failing(1, When::Before, || {
+        PortError::transient("SlowDown", "busy").with_retry_after(Duration::from_secs(86_400))
     });
     let error = retrying(&flaky, &time).create().unwrap_err();
     assert!(error.chain().contains("gave up after 1 tries"), "{}", error.chain());
@@ -235,20 +211,10 @@ fn a_server_that_asks_for_rest_gets_it_up_to_a_bound() {
 #[test]
 fn what_does_not_pass_is_not_tried_again() {
     let time = Arc::new(Fake::default());
-    let flaky = Arc::new(Flaky {
-        inner: MemoryStorage::default(),
-        faults: AtomicUsize::new(1),
-        when: When::Before,
-        error: || PortError::terminal("AccessDenied", "no"),
-    });
+    let flaky = Flaky::failing(1, When::Before, || PortError::terminal("AccessDenied", "no"));
     let error = retrying(&flaky, &time).stat(FileKind::Pack, "ab12").unwrap_err();
     assert_eq!(error.chain(), "no");
-    let flaky = Arc::new(Flaky {
-        inner: MemoryStorage::default(),
-        faults: AtomicUsize::new(1),
-        when: When::Before,
-        error: || PortError::transient(DISK_FULL, "full"),
-    });
+    let flaky = Flaky::failing(1, When::Before, || PortError::transient(DISK_FULL, "full"));
     assert_eq!(retrying(&flaky, &time).create().unwrap_err().reason, DISK_FULL);
     assert!(time.waited_ms().is_empty());
 }
@@ -263,7 +229,7 @@ fn a_lost_answer_is_no_conflict_but_another_config_is() {
     // Somebody else's config came first, and the first answer to ours was lost.
     let flaky = Flaky::new(0, When::Before);
     put(&*flaky, FileKind::Config, b"hers");
-    flaky.faults.store(1, Ordering::SeqCst);
+    flaky.arm(1);
     let id = Id::of(b"ours");
     let error = retrying(&flaky, &time).save(FileKind::Config, "", b"ours", &id.0).unwrap_err();
     assert_eq!(error.reason, ALREADY_EXISTS);
@@ -280,7 +246,7 @@ fn a_listing_that_breaks_hands_over_each_file_once() {
     let time = Arc::new(Fake::default());
     let flaky = Flaky::new(0, When::Amid);
     let wanted: BTreeSet<String> = (0..20u8).map(|n| put(&*flaky, FileKind::Pack, &[n])).collect();
-    flaky.faults.store(3, Ordering::SeqCst);
+    flaky.arm(3);
     let mut got = Vec::new();
     let collect = &mut |file: Listed| {
         got.push(file.name);
@@ -329,66 +295,22 @@ fn rates_hold_over_time() {
 
 #[test]
 fn no_more_requests_at_once_than_allowed() {
-    /// Counts who is inside at once.
-    #[derive(Default)]
-    struct Inside(AtomicUsize, AtomicUsize, MemoryStorage);
-    impl Inside {
-        fn visit(&self) {
-            self.1.fetch_max(self.0.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            (0..20).for_each(|_| std::thread::yield_now());
-            self.0.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-    struct Shared(Arc<Inside>);
-    impl Storage for Shared {
-        fn location(&self) -> String {
-            String::new()
-        }
-        fn create(&self) -> Result<(), PortError> {
-            self.0.visit();
-            Ok(())
-        }
-        fn list(&self, _: FileKind, _: &mut Each<'_>) -> Result<(), PortError> {
-            Ok(())
-        }
-        fn stat(&self, kind: FileKind, name: &str) -> Result<u64, PortError> {
-            self.0.2.stat(kind, name)
-        }
-        fn load(&self, kind: FileKind, name: &str, max: u64) -> Result<Vec<u8>, PortError> {
-            self.0.2.load(kind, name, max)
-        }
-        fn load_range(
-            &self,
-            kind: FileKind,
-            name: &str,
-            offset: u64,
-            buffer: &mut [u8],
-        ) -> Result<(), PortError> {
-            self.0.2.load_range(kind, name, offset, buffer)
-        }
-        fn save(
-            &self,
-            kind: FileKind,
-            name: &str,
-            data: &[u8],
-            sha: &[u8; 32],
-        ) -> Result<(), PortError> {
-            self.0.2.save(kind, name, data, sha)
-        }
-        fn delete(&self, kind: FileKind, name: &str) -> Result<(), PortError> {
-            self.0.2.delete(kind, name)
-        }
-    }
+    /// How many are inside, and were at most.
+    static INSIDE: (AtomicUsize, AtomicUsize) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let limits = Limits { connections: Some(2), ..Limits::default() };
-    let inside = Arc::new(Inside::default());
-    let shared = Arc::new(Shared(inside.clone()));
+    let shared = Arc::new(Hooked::new(memory(), |_, _, _, act| {
+        INSIDE.1.fetch_max(INSIDE.0.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        (0..20).for_each(|_| std::thread::yield_now());
+        INSIDE.0.fetch_sub(1, Ordering::SeqCst);
+        act()
+    }));
     let storage = Limited::new(shared, limits, Arc::new(Fake::default()));
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| (0..20).for_each(|_| storage.create().unwrap()));
         }
     });
-    assert_eq!(inside.1.load(Ordering::SeqCst), 2);
+    assert_eq!(INSIDE.1.load(Ordering::SeqCst), 2);
 }
 
 #[test]
