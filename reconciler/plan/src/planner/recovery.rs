@@ -155,26 +155,47 @@ fn finish(
     });
 }
 
-/// Plans again what was begun and cut short. Returns whether something was.
+/// Plans again what was begun and cut short. Returns whether something was. What was cut short
+/// while it was put in place comes first, so that one that is given up never hides it.
 fn resume(draft: &mut Draft<'_, '_>, address: &Address) -> bool {
     let view = draft.view;
-    let begun = view.observed.memory.recoveries.values().find(|record| {
+    let of_it = view.observed.memory.recoveries.values().filter(|record| {
         !record.elsewhere && is_begun(record.phase) && view.same(&record.address, address)
     });
-    let Some(record) = begun else { return false };
-    let swapping = record.phase == RecoveryPhase::Swapping;
-    let doc = record.recovery.as_ref().and_then(|name| view.desired.recoveries.get(name));
-    if !swapping && let Some(why) = abandoned(draft, address, record, doc) {
-        draft.note(format!("recovery {} of {address} is given up: {why}", record.token));
-        return false;
+    let (swapping, begun): (Vec<_>, Vec<_>) =
+        of_it.partition(|record| record.phase == RecoveryPhase::Swapping);
+    for record in swapping.into_iter().chain(begun) {
+        let doc = record.recovery.as_ref().and_then(|name| view.desired.recoveries.get(name));
+        if record.phase != RecoveryPhase::Swapping
+            && let Some(why) = abandoned(draft, address, record, doc)
+        {
+            draft.note(format!("recovery {} of {address} is given up: {why}", record.token));
+            continue;
+        }
+        go_on(draft, address, record, doc);
+        return true;
     }
+    false
+}
+
+fn go_on(
+    draft: &mut Draft<'_, '_>,
+    address: &Address,
+    record: &RecoveryRecord,
+    doc: Option<&Recovery>,
+) {
+    let swapping = record.phase == RecoveryPhase::Swapping;
     let id = ids::restore(address, record.recovery.as_ref());
-    let point = view.points_in(address, &record.repository).find(|p| *p.id() == record.snapshot);
     draft.busy.insert(address.clone(), format!("recovery {} is under way", record.token));
-    let Some(point) = point else {
+    if !swapping && let Some(Condition::Unreachable { detail }) = draft.condition(address) {
+        let reason = format!("what is there cannot be seen: {detail}");
+        draft.defer(id, "ResourceUnknown", reason);
+        return;
+    }
+    let Some(point) = point_of(draft, address, record) else {
         let (code, reason) = selection::no_point(draft, address, Some(&record.repository));
         draft.defer(id, code, format!("recovery {} cannot go on: {reason}", record.token));
-        return true;
+        return;
     };
     let wanted = Wanted {
         recovery: doc.filter(|doc| doc.token == record.token),
@@ -193,7 +214,24 @@ fn resume(draft: &mut Draft<'_, '_>, address: &Address) -> bool {
         swapping,
     };
     restore(draft, wanted);
-    true
+}
+
+fn point_of<'a>(
+    draft: &Draft<'_, 'a>,
+    address: &Address,
+    record: &RecoveryRecord,
+) -> Option<PointRef<'a>> {
+    draft.view.points_in(address, &record.repository).find(|p| *p.id() == record.snapshot)
+}
+
+/// Why the point of a recovery will not come back; what could not be read now may be read later.
+fn point_gone(draft: &Draft<'_, '_>, address: &Address, record: &RecoveryRecord) -> Option<String> {
+    if point_of(draft, address, record).is_some() {
+        return None;
+    }
+    let (code, reason) = selection::no_point(draft, address, Some(&record.repository));
+    (code != "RepositoryUnknown")
+        .then(|| format!("its point {} is gone: {reason}", record.snapshot.short()))
 }
 
 fn is_begun(phase: RecoveryPhase) -> bool {
@@ -207,6 +245,9 @@ fn abandoned(
     record: &RecoveryRecord,
     doc: Option<&Recovery>,
 ) -> Option<String> {
+    if let Some(why) = point_gone(draft, address, record) {
+        return Some(why);
+    }
     if let Some(name) = &record.recovery {
         return match doc {
             None => Some(format!("document {name} is gone")),

@@ -354,6 +354,60 @@ fn a_recovery_that_touched_nothing_is_given_up_when_the_resource_is_well() {
 }
 
 #[test]
+fn a_recovery_whose_point_is_gone_is_given_up_and_answered_anew() {
+    for phase in [RecoveryPhase::Restoring, RecoveryPhase::Verifying] {
+        let world = answered().absent("shop/files").record("shop/files", "p-x", "ee", phase, None);
+        let plan = world.plan();
+        let Action::Restore { token, snapshot: point, .. } = &plan.steps[0].action else {
+            panic!()
+        };
+        assert_eq!(*point, snapshot("a2"), "{phase:?}");
+        assert_ne!(token, "p-x");
+        assert!(plan.report.notes[0].contains("p-x of shop/files is given up: its point ee"));
+        let asked = world.clone().recovery("back", "shop/files", |_| {});
+        assert_eq!(asked.steps(), ["restore/shop/files/back"], "{phase:?}");
+        let unread = counted()
+            .repository("offsite")
+            .backup("shop", &["shop/files"], &["local", "offsite"])
+            .point("offsite", "c1", "shop/files", ago(1), |r| r.marker = position(140))
+            .record("shop/files", "t1", "ee", phase, Some("back"))
+            .recovery("back", "shop/files", |_| {})
+            .repository_unknown("local");
+        let deferred = unread.deferred();
+        let waits = "restore/shop/files/back RepositoryUnknown".to_owned();
+        assert!(deferred.contains(&waits), "it may still be there: {deferred:?}");
+    }
+    let swapping = RecoveryPhase::Swapping;
+    let world = answered().absent("shop/files").record("shop/files", "p-x", "ee", swapping, None);
+    assert_eq!(world.deferred(), ["restore/shop/files NoPoint"]);
+}
+
+#[test]
+fn a_recovery_that_is_given_up_does_not_hide_one_that_was_half_put_in_place() {
+    let world = answered()
+        .absent("shop/files")
+        .record("shop/files", "p-1", "ee", RecoveryPhase::Restoring, None)
+        .record("shop/files", "p-2", "a1", RecoveryPhase::Swapping, None);
+    let plan = world.plan();
+    let Action::Restore { token, .. } = &plan.steps[0].action else { panic!() };
+    assert_eq!(token, "p-2");
+}
+
+#[test]
+fn a_recovery_that_was_cut_short_waits_while_nothing_can_be_seen() {
+    let phase = RecoveryPhase::Restoring;
+    let world = counted().unknown("shop/files").recovery("back", "shop/files", |_| {}).record(
+        "shop/files",
+        "t1",
+        "a2",
+        phase,
+        Some("back"),
+    );
+    assert_eq!(world.steps(), [""; 0]);
+    assert!(world.deferred().contains(&"restore/shop/files/back ResourceUnknown".to_owned()));
+}
+
+#[test]
 fn backups_and_expiry_pause_until_a_recovery_is_committed() {
     let world = counted()
         .keep("shop", keep_last(1))
