@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::fingerprint::is_same;
-use model::id::{Name, SnapshotId};
+use model::id::{Address, Name, SnapshotId};
 use model::observed::{Memory, Observed, RepositoryObservation, SnapshotInfo, is_proven};
 use model::receipt::{Control, ControlBody, EvidenceKind};
 
@@ -132,12 +132,24 @@ impl Planner<'_> {
         if before.known != after.known || before.accepted_alarms != after.accepted_alarms {
             self.dirty = Dirty::All;
         }
-        if before.requests == after.requests {
-            return BTreeSet::new();
+        // Whether a known point's proof failed lately has a say in what may go.
+        let mut numbers: BTreeSet<u32> = both(&before.backoff, &after.backoff)
+            .filter(|(_, was, is)| was.is_some() != is.is_some())
+            .filter_map(|(step, ..)| self.index.number(&verified(step)?))
+            .collect();
+        if before.requests != after.requests {
+            let requests = before.requests.iter().chain(&after.requests);
+            numbers.extend(requests.filter_map(|asked| self.index.number(&asked.address)));
         }
-        let requests = before.requests.iter().chain(&after.requests);
-        requests.filter_map(|request| self.index.number(&request.address)).collect()
+        numbers
     }
+}
+
+/// The resource of which a step verifies a point.
+fn verified(step: &str) -> Option<Address> {
+    let (application, rest) = step.strip_prefix("verify/")?.split_once('/')?;
+    let (resource, _) = rest.split_once('/')?;
+    format!("{application}/{resource}").parse().ok()
 }
 
 fn turns<'o>(before: &'o Observed, after: &'o Observed) -> Vec<(&'o Name, Turn<'o>)> {
