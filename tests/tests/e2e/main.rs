@@ -6,6 +6,7 @@ mod ask;
 mod crash;
 mod daemon;
 mod documents;
+mod erasure;
 mod git;
 mod hand;
 mod postgres;
