@@ -48,8 +48,10 @@ impl Director {
             }
             Event::ClockJumps(minutes) => {
                 let mut world = self.shared.lock();
+                let now_ms = world.now_ms();
                 for actor in world.actors.iter_mut().filter(|actor| !actor.dead) {
                     actor.skew_ms += minutes * 60_000;
+                    actor.skewed_ms = now_ms;
                 }
             }
             Event::CopyState => self.shared.lock().keep_copy(0),

@@ -68,6 +68,8 @@ pub struct Actor {
     pub fate: Option<Fate>,
     /// How far its clock is off.
     pub skew_ms: i64,
+    /// When its clock jumped last.
+    pub skewed_ms: i64,
     /// What its pass saw.
     pub pass: PassFacts,
     /// Steps that it began and did not end.
