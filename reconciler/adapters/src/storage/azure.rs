@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use http::{Method, Request};
 use model::error::PortError;
 use model::remote::Azure;
+use object_store::ObjectStore;
 use object_store::azure::{
     AzureAuthorizer, AzureCredentialProvider, MicrosoftAzureBuilder, split_sas,
 };
@@ -116,6 +117,7 @@ impl Write for Writer {
 
     fn delete(
         self: Arc<Self>,
+        _bucket: Arc<dyn ObjectStore>,
         key: String,
         what: String,
     ) -> BoxFuture<'static, Result<(), PortError>> {

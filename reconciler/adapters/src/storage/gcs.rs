@@ -11,8 +11,7 @@ use http::{Method, Request};
 use model::error::PortError;
 use model::remote::Gcs;
 use object_store::gcp::{GcpCredential, GcpCredentialProvider, GoogleCloudStorageBuilder};
-use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStoreExt as _, PutPayload, StaticCredentialProvider};
+use object_store::{ClientOptions, PutPayload, StaticCredentialProvider};
 
 use super::Secret;
 use super::object::{ObjectStorage, Parcel, Write, md5, unchanged};
@@ -27,7 +26,6 @@ const CONNECTIONS: usize = 12;
 
 struct Writer {
     web: Web,
-    store: Arc<object_store::gcp::GoogleCloudStorage>,
     /// Where uploads go.
     url: String,
     credentials: GcpCredentialProvider,
@@ -61,7 +59,6 @@ pub fn open(gcs: &Gcs, location: String, secret: &Secret<'_>) -> Result<ObjectSt
     let writer = Writer {
         web,
         credentials: store.credentials().clone(),
-        store: store.clone(),
         url: format!("{endpoint}/upload/storage/v1/b/{}/o", gcs.bucket),
     };
     Ok(ObjectStorage {
@@ -106,16 +103,5 @@ impl Writer {
 impl Write for Writer {
     fn put(self: Arc<Self>, parcel: Parcel) -> BoxFuture<'static, Result<(), PortError>> {
         Box::pin(async move { self.upload(parcel).await })
-    }
-
-    fn delete(
-        self: Arc<Self>,
-        key: String,
-        what: String,
-    ) -> BoxFuture<'static, Result<(), PortError>> {
-        Box::pin(async move {
-            let path = Path::from(key.as_str());
-            self.store.delete(&path).await.map_err(|error| fault(what, &error))
-        })
     }
 }

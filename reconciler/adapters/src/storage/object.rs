@@ -66,12 +66,18 @@ pub trait Write: Send + Sync + 'static {
     /// Writes one object.
     fn put(self: Arc<Self>, parcel: Parcel) -> BoxFuture<'static, Result<(), PortError>>;
 
-    /// Removes one object.
+    /// Removes one object from the bucket.
     fn delete(
         self: Arc<Self>,
+        bucket: Arc<dyn ObjectStore>,
         key: String,
         what: String,
-    ) -> BoxFuture<'static, Result<(), PortError>>;
+    ) -> BoxFuture<'static, Result<(), PortError>> {
+        Box::pin(async move {
+            let path = Path::from(key.as_str());
+            bucket.delete(&path).await.map_err(|error| fault(what, &error))
+        })
+    }
 }
 
 /// A bucket.
@@ -275,6 +281,7 @@ impl Storage for ObjectStorage {
 
     fn delete(&self, kind: FileKind, name: &str) -> Result<(), PortError> {
         let (key, _) = self.key(kind, name)?;
-        wait(self.writer.clone().delete(key, self.what("delete", kind, name)))
+        let what = self.what("delete", kind, name);
+        wait(self.writer.clone().delete(self.store.clone(), key, what))
     }
 }

@@ -160,17 +160,6 @@ impl Write for Writer {
             self.write(&parcel, false).await
         })
     }
-
-    fn delete(
-        self: Arc<Self>,
-        key: String,
-        what: String,
-    ) -> BoxFuture<'static, Result<(), PortError>> {
-        Box::pin(async move {
-            let path = Path::from(key.as_str());
-            self.store.delete(&path).await.map_err(|error| fault(what, &error))
-        })
-    }
 }
 
 impl Writer {
