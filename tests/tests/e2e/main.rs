@@ -11,6 +11,7 @@ mod git;
 mod hand;
 mod postgres;
 mod recovery;
+mod recreate;
 mod repository;
 mod secrets;
 mod sqlite;
