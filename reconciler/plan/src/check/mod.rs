@@ -475,8 +475,8 @@ fn recreated<'a>(
     if over == Over::Live && step.class != Class::Destructive {
         found.push(by(step, "live data is made anew, and it is not called destructive"));
     }
-    let exclusive = |p: &Precondition| matches!(p, Precondition::NoOtherRecovery { resource: of, token: None } if of == resource);
-    if !step.preconditions.iter().any(exclusive) {
+    let alone = Precondition::NoOtherRecovery { resource: resource.clone(), token: None };
+    if !step.preconditions.contains(&alone) {
         found.push(by(step, "it does not look again for other recoveries"));
     }
     found
