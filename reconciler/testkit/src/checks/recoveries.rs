@@ -72,7 +72,7 @@ impl World {
         }
         self.restored_is_whole(&restoring, place, token);
         if !restoring.elsewhere {
-            self.swap_may_be(actor, place, &restoring);
+            self.swap_may_be(actor, place, token, &restoring);
         }
     }
 
@@ -91,7 +91,7 @@ impl World {
     }
 
     /// Live data is replaced only with a person's yes, and only if it is what the plan saw.
-    fn swap_may_be(&mut self, actor: usize, place: &str, restoring: &Restoring) {
+    fn swap_may_be(&mut self, actor: usize, place: &str, token: &str, restoring: &Restoring) {
         let Some(thing) = self.things.get(place).cloned() else { return };
         let live = thing.live.as_ref().is_some_and(|l| !l.damaged && !l.rows.is_empty());
         let damaged = thing.live.as_ref().is_some_and(|l| l.damaged);
@@ -114,7 +114,10 @@ impl World {
             self.broke("P3", format!("{place} is replaced without a look at it"));
             return;
         };
-        if disturbed_ms > last.at_ms {
+        let prepared_ms = thing.recoveries.get(token).map_or(i64::MAX, |of| of.prepared_ms);
+        let now = thing.live.as_ref().map(|live| thing.stored(live));
+        let wrote_since = last.at_ms >= prepared_ms && now != last.stored;
+        if disturbed_ms > last.at_ms || wrote_since {
             return;
         }
         if live && kind != Kind::Folder && first.stored != last.stored {
