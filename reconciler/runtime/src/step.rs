@@ -275,8 +275,9 @@ fn resolve(
 
 async fn init(context: &StepContext, name: &Name) -> Result<Success, PortError> {
     let id = context.world.engine.init(repository(context, name)?).await?;
-    let change = memory::set(kind::REPOSITORY, name.as_str(), &id)?;
-    context.world.state.write(&[change]).await?;
+    let known = memory::set(kind::REPOSITORY, name.as_str(), &id)?;
+    let settled = memory::set(kind::SETTLED, name.as_str(), &context.epoch)?;
+    context.world.state.write(&[known, settled]).await?;
     Ok(Success::new(format!("made repository {}", id.short())))
 }
 

@@ -47,6 +47,23 @@ impl World {
         served.map(|snap| snap.made_ms).min()
     }
 
+    /// Whether our memory was lost, no point shows that it was, and no note of a token is in sight:
+    /// then nothing is left anywhere that could tell.
+    fn forgot_all_of(&self, actor: usize, wanted: &str) -> bool {
+        let state = &self.states[self.actors[actor].state];
+        let lost = state.ever_doubted || state.doubt.is_some();
+        let shows = state.doubt.as_ref().is_some_and(|doubt| self.could_notice(actor, doubt));
+        let visible = self.actors[actor].pass.stores.keys();
+        let mut bodies = visible.filter_map(|path| self.stores.get(path)?.body.as_ref());
+        let noted = bodies.any(|body| {
+            body.controls().iter().any(|control| {
+                matches!(&control.body, ControlBody::RecoveryServed { token, .. }
+                    if token == wanted)
+            })
+        });
+        lost && !shows && !noted
+    }
+
     /// Something restored is about to be put in place.
     pub fn on_swap(&mut self, actor: usize, place: &str, token: &str) {
         let Some(restoring) = self.restoring(actor, token) else {
@@ -54,7 +71,7 @@ impl World {
             return;
         };
         let Some(thing) = self.things.get(place).cloned() else { return };
-        if thing.swapped.contains(token) {
+        if thing.swapped.contains(token) && !self.forgot_all_of(actor, token) {
             self.broke("P7", format!("token {token} is served again at {place}"));
         }
         let other = thing
