@@ -1,11 +1,14 @@
 //! Storage services of the test's own on loopback ports, each with a folder of its own: S3
-//! (versitygw and MinIO) and restic's REST server.
+//! (versitygw and MinIO), restic's REST server, and the emulators of Azure's and Google's.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use tempfile::TempDir;
 
 use crate::ledger;
@@ -15,6 +18,12 @@ use crate::tools::{cache, pinned};
 pub const USER: &str = "tester";
 /// Its secret.
 pub const SECRET: &str = "not-a-secret-in-tests";
+/// The account of Azure's emulator and its key, which its makers publish.
+pub const AZURITE: (&str, &str) = (
+    "devstoreaccount1",
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+);
+
 /// A running service, stopped when dropped.
 pub struct Service {
     folder: TempDir,
@@ -26,6 +35,23 @@ pub struct Service {
 pub fn free_port() -> u16 {
     let probe = TcpListener::bind("127.0.0.1:0").expect("a port");
     probe.local_addr().expect("an address").port()
+}
+
+/// Runs a program with an input and returns what it prints; it must succeed.
+#[track_caller]
+fn text(command: &mut Command, input: &[u8]) -> String {
+    let mut run = || -> std::io::Result<std::process::Output> {
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input)?;
+        }
+        child.wait_with_output()
+    };
+    let output = run().expect("curl and openssl are needed by this test; tests/run gets them");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
 }
 
 /// Where `tests/run` has built a program.
@@ -156,6 +182,83 @@ impl Service {
             command
         };
         Self::start("rest-server", words, &version)
+    }
+
+    /// The emulator of Google Cloud Storage; it takes any token for the right one.
+    pub fn gcs() -> Self {
+        let (program, version) = built("fake-gcs-server");
+        let words = |_: &Path, port: u16| {
+            let mut command = Command::new(&program);
+            command.args(["-scheme", "http", "-backend", "memory", "-log-level", "warn"]);
+            command.args(["-host", "127.0.0.1", "-port", &port.to_string()]);
+            command.args(["-public-host", &format!("127.0.0.1:{port}")]);
+            command.args(["-external-url", &format!("http://127.0.0.1:{port}")]);
+            command
+        };
+        Self::start("fake-gcs-server", words, &version)
+    }
+
+    /// Makes a bucket of the emulator of Google's.
+    #[track_caller]
+    pub fn make_gcs_bucket(&self, name: &str) {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--fail-with-body"]);
+        command.args(["--header", "content-type: application/json"]);
+        command.args(["--data", &format!("{{\"name\": \"{name}\"}}")]);
+        let url = format!("{}/storage/v1/b?project=tests", self.url());
+        let output = command.arg(url).output();
+        let output = output.expect("curl is needed by this test; tests/run gets it");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "no bucket: {said}\n{}", self.log());
+    }
+
+    /// Makes a container of the emulator of Azure's, at its URL with or without TLS; with words for
+    /// curl such as `--cacert`.
+    #[track_caller]
+    pub fn make_container(&self, url: &str, name: &str, more: &[&str]) {
+        let account = AZURITE.0;
+        let mut date = Command::new("date");
+        date.args(["-u", "+%a, %d %b %Y %H:%M:%S GMT"]).env("LC_ALL", "C");
+        let date = text(&mut date, b"");
+        let headers = format!("x-ms-date:{}\nx-ms-version:2021-08-06", date.trim());
+        // What Azure's signatures cover: the verb, eleven headers that are not sent, those that
+        // are, and what is asked of which resource.
+        let signed = format!(
+            "PUT{}{headers}\n/{account}/{account}/{name}\nrestype:container",
+            "\n".repeat(12)
+        );
+        let key = BASE64.decode(AZURITE.1).expect("a key in base64");
+        let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut sign = Command::new("openssl");
+        sign.args(["dgst", "-sha256", "-mac", "HMAC", "-macopt", &format!("hexkey:{key}")]);
+        sign.args(["-r"]);
+        let sum = text(&mut sign, signed.as_bytes());
+        let sum = sum.split_whitespace().next().unwrap_or_default();
+        let byte = |at: usize| u8::from_str_radix(&sum[at..at + 2], 16).expect("hexadecimal");
+        let sum: Vec<u8> = (0..sum.len()).step_by(2).map(byte).collect();
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--fail-with-body", "--request", "PUT"]).args(more);
+        for line in headers.lines() {
+            curl.args(["--header", line]);
+        }
+        let authorization = format!("authorization: SharedKey {account}:{}", BASE64.encode(sum));
+        curl.args(["--header", &authorization, "--header", "content-length: 0"]);
+        text(curl.arg(format!("{url}/{account}/{name}?restype=container")), b"");
+    }
+
+    /// The emulator of Azure Blob Storage, of Azure's makers; with words such as `--cert`.
+    pub fn azurite(more: &[&str]) -> Self {
+        let version = pinned("azurite");
+        let program = cache().join(format!("azurite-{version}/node_modules/.bin/azurite-blob"));
+        assert!(program.exists(), "{} is needed; tests/run gets it", program.display());
+        let words = |data: &Path, port: u16| {
+            let mut command = Command::new(&program);
+            command.args(["--silent", "--skipApiVersionCheck", "--disableTelemetry"]);
+            command.args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()]);
+            command.arg("--location").arg(data).args(more);
+            command
+        };
+        Self::start("azurite", words, &version)
     }
 }
 

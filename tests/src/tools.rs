@@ -126,9 +126,12 @@ mod tests {
             ("versitygw", "github.com/versity/versitygw v"),
             // Without tags of that form: the day of its commit.
             ("minio", "github.com/minio/minio v0.0.0-"),
+            ("fake-gcs-server", "github.com/fsouza/fake-gcs-server v"),
         ] {
             let wanted = format!("{module}{}", pinned(name));
             assert!(read(&format!("{name}/go.mod")).contains(&wanted), "{wanted}");
         }
+        let wanted = format!("\"azurite\": \"{}\"", pinned("azurite"));
+        assert!(read("azurite/package.json").contains(&wanted), "{wanted}");
     }
 }

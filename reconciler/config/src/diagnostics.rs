@@ -364,7 +364,7 @@ catalogue! {
         0 => "this says not where the repository lies".to_owned(),
         _ => format!("this says {count} places where the repository lies"),
     },
-       "write exactly one of `local`, `s3`, `sftp` and `rest`";
+       "write exactly one of `local`, `s3`, `gcs`, `azure`, `sftp` and `rest`";
 
     #["A place on a storage service is malformed."]
     "storage-invalid" Error storage_invalid(path: &str, text: &str, why: &str, help: &str)
@@ -374,7 +374,8 @@ catalogue! {
     #["Credentials of which a part is missing, or two kinds at once."]
     "storage-credentials" Error storage_credentials(path: &str, why: &str)
     => format!("`{path}` {why}"),
-       "write both halves, or neither to use the identity of the machine";
+       "write one kind of credential with all its parts, or none to use the identity of the \
+           machine";
 
     #["Credentials that go over the network unencrypted."]
     "storage-unencrypted" Warning storage_unencrypted(path: &str)

@@ -21,6 +21,8 @@ pub struct Remote {
 pub enum Service {
     /// Amazon S3, or whatever speaks its protocol.
     S3(S3),
+    /// Google Cloud Storage.
+    Gcs(Gcs),
     /// Azure Blob Storage.
     Azure(Azure),
     /// A folder behind SSH.
@@ -105,6 +107,25 @@ pub struct S3 {
     pub ca_file: Option<String>,
 }
 
+/// A place in a bucket of Google Cloud Storage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gcs {
+    /// URL of the service; `None` is Google's own.
+    pub endpoint: Option<String>,
+    /// The bucket.
+    pub bucket: String,
+    /// Path in the bucket, without slashes at its ends; may be empty.
+    pub prefix: String,
+    /// The key of a service account, JSON; with no key and no token the identity of the machine is
+    /// used.
+    pub service_account: Option<SecretRef>,
+    /// A token of OAuth 2 that ends by itself.
+    pub access_token: Option<SecretRef>,
+    /// File with the certificates, PEM, that are trusted beside the system's.
+    pub ca_file: Option<String>,
+}
+
 /// A place in a container of Azure Blob Storage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -170,6 +191,7 @@ impl Remote {
                 let endpoint = s3.endpoint.as_deref().unwrap_or("s3.amazonaws.com");
                 join(format!("s3:{}/{}", endpoint.trim_end_matches('/'), s3.bucket), &s3.prefix)
             }
+            Service::Gcs(gcs) => format!("gs:{}:/{}", gcs.bucket, gcs.prefix),
             Service::Azure(azure) => format!("azure:{}:/{}", azure.container, azure.prefix),
             Service::Sftp(sftp) => {
                 let user = sftp.user.as_ref().map_or(String::new(), |user| format!("{user}@"));
@@ -183,6 +205,7 @@ impl Remote {
     pub fn secrets(&self) -> Vec<&SecretRef> {
         let all = match &self.service {
             Service::S3(s3) => vec![&s3.access_key, &s3.secret_key, &s3.session_token],
+            Service::Gcs(gcs) => vec![&gcs.service_account, &gcs.access_token],
             Service::Azure(azure) => vec![&azure.key, &azure.sas],
             Service::Sftp(_) => Vec::new(),
             Service::Rest(rest) => vec![&rest.password],

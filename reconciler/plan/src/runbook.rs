@@ -2,9 +2,10 @@
 //! with this program gone: what to install, which passwords from where, which commands in which
 //! order, what is lost. Called by `runbook`; a pure function of an observation.
 //!
-//! `recipe` writes the commands that bring one point back, `shell` quotes them, `render` prints the
-//! document. The document holds references to secrets, never values.
+//! `reach` tells restic where a repository lies, `recipe` writes the commands that bring one point
+//! back, `shell` quotes them, `render` prints the document. The document holds references to secrets, never values.
 
+mod reach;
 mod recipe;
 mod render;
 mod shell;
@@ -255,6 +256,16 @@ impl<'a> Writer<'a> {
             "restic, version {RESTIC_MIN} or later: the package restic of the system, or its own \
              release. The repositories are in restic's format, version 2."
         )];
+        let over_ssh: Vec<&str> = self
+            .desired
+            .repositories
+            .values()
+            .filter(|spec| reach::over_ssh(spec))
+            .map(|spec| spec.name.as_str())
+            .collect();
+        if !over_ssh.is_empty() {
+            items.push(format!("ssh, for the repositories {}", over_ssh.join(", ")));
+        }
         let mut programs: BTreeMap<String, BTreeSet<&Address>> = BTreeMap::new();
         for resource in self.desired.resources.values() {
             for program in recipe::programs(resource) {
@@ -283,6 +294,10 @@ impl<'a> Writer<'a> {
         for spec in self.desired.repositories.values() {
             let what = format!("opens the repository {}", spec.name);
             uses.entry(spec.password.0.clone()).or_default().push(what);
+            for secret in reach::secrets(spec) {
+                let what = format!("reaches the repository {}", spec.name);
+                uses.entry(secret.0.clone()).or_default().push(what);
+            }
         }
         for resource in self.desired.resources.values() {
             for secret in secrets_of(&resource.agent) {
@@ -322,7 +337,7 @@ impl<'a> Writer<'a> {
                     _ => "could not be read".to_owned(),
                 };
                 let id = self.now_only(id);
-                let place = spec.storage.location();
+                let place = reach::place(spec);
                 vec![spec.name.to_string(), place, domain, id, spec.password.0.clone()]
             })
             .collect();
@@ -436,8 +451,17 @@ impl<'a> Writer<'a> {
             let names = names.join(", ");
             self.paragraph(format!("Set a new password in the system itself for: {names}."));
         }
-        if answer.resources.is_empty() && answer.unprotected.is_empty() && answer.locked.is_empty()
-        {
+        if !answer.closed.is_empty() {
+            let names: Vec<String> = answer.closed.iter().map(ToString::to_string).collect();
+            self.paragraph(format!(
+                "The data in these repositories is there, and nobody gets at it without the \
+                 credential: {}. Have whoever runs the service make another, put it in the place \
+                 of the old one, and go on.",
+                names.join(", ")
+            ));
+        }
+        let nothing = answer.resources.is_empty() && answer.unprotected.is_empty();
+        if nothing && answer.locked.is_empty() && answer.closed.is_empty() {
             self.paragraph("No data is lost by it. Put something in its place and go on.");
         }
         let not_said: Vec<String> = answer.unknown_domains.iter().cloned().collect();
@@ -469,18 +493,12 @@ impl<'a> Writer<'a> {
             let snapshot = self.short(&point.snapshot);
             self.points.insert(snapshot.clone());
             let snapshot = if self.full { snapshot } else { "POINT".to_owned() };
-            let mut lines = vec![
-                format!("export RESTIC_REPOSITORY={}", shell::quoted(&spec.storage.location())),
-                format!(
-                    "export RESTIC_PASSWORD_FILE=\"$SECRETS\"/{}",
-                    shell::quoted(&spec.password.0)
-                ),
-            ];
+            let mut lines = reach::exports(spec);
             lines.push(format!("restic snapshots {snapshot}"));
             let recipe = recipe::recipe(resource, &snapshot);
             lines.extend(recipe.lines);
             self.commands(lines);
-            for note in recipe.notes {
+            for note in reach::notes(spec).into_iter().chain(recipe.notes) {
                 self.paragraph(note);
             }
             self.paragraph(format!(

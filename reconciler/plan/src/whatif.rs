@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use model::agent::{Agent, Arg, Command, Piece};
-use model::desired::{Desired, FailureDomain};
+use model::desired::{Desired, FailureDomain, RepositorySpec, StorageSpec};
 use model::id::{Address, Name, TargetRef};
 use model::observed::{Observed, RepositoryObservation};
 use serde::{Deserialize, Serialize};
@@ -160,6 +160,9 @@ pub struct WhatIf {
     /// Resources whose live data stays and that are reached with the lost key: neither looked at,
     /// backed up nor restored until it is set anew.
     pub locked: BTreeSet<Address>,
+    /// Repositories that are reached with the lost key: their data is there and out of reach until
+    /// the service's owner makes another credential.
+    pub closed: BTreeSet<Name>,
     /// Things whose failure domain the documents do not tell; they are taken to survive, so the
     /// truth may be worse.
     pub unknown_domains: BTreeSet<String>,
@@ -220,9 +223,9 @@ pub fn what_if(
             unprotected.insert((*address).clone());
         }
     }
-    let locked = match disaster {
-        Disaster::Key(key) => locked(desired, key),
-        _ => BTreeSet::new(),
+    let (locked, closed) = match disaster {
+        Disaster::Key(key) => (locked(desired, key), closed(desired, key)),
+        _ => (BTreeSet::new(), BTreeSet::new()),
     };
     WhatIf {
         at: now,
@@ -236,6 +239,7 @@ pub fn what_if(
         resources,
         unprotected,
         locked,
+        closed,
     }
 }
 
@@ -255,7 +259,8 @@ pub fn names(desired: &Desired) -> BTreeMap<&'static str, BTreeSet<String>> {
     let mut hosts: BTreeSet<String> = desired.hosts.keys().map(ToString::to_string).collect();
     hosts.extend(field(|d| &d.host));
     let passwords = desired.repositories.values().map(|r| r.password.0.clone());
-    let secrets = desired.resources.values().flat_map(|r| secrets_of(&r.agent));
+    let credentials = desired.repositories.values().flat_map(credentials_of);
+    let secrets = desired.resources.values().flat_map(|r| secrets_of(&r.agent)).chain(credentials);
     BTreeMap::from([
         ("account", field(|d| &d.account)),
         ("cluster", clusters.collect()),
@@ -449,6 +454,22 @@ fn total(resources: &[Survival]) -> Duration {
 fn locked(desired: &Desired, key: &str) -> BTreeSet<Address> {
     let uses = |agent: &Agent| secrets_of(agent).contains(key);
     desired.resources.values().filter(|r| uses(&r.agent)).map(|r| r.address.clone()).collect()
+}
+
+/// The repositories that are reached with a secret.
+fn closed(desired: &Desired, key: &str) -> BTreeSet<Name> {
+    let uses = |spec: &RepositorySpec| credentials_of(spec).contains(key);
+    desired.repositories.values().filter(|spec| uses(spec)).map(|spec| spec.name.clone()).collect()
+}
+
+/// The names of the secrets that a repository's storage is reached with, its password apart.
+fn credentials_of(spec: &RepositorySpec) -> BTreeSet<String> {
+    match &spec.storage {
+        StorageSpec::Local { .. } => BTreeSet::new(),
+        StorageSpec::Remote(remote) => {
+            remote.secrets().into_iter().map(|secret| secret.0.clone()).collect()
+        }
+    }
 }
 
 /// The names of the secrets that an agent uses.

@@ -1,10 +1,10 @@
-//! Storage services behind the storage port: S3, SFTP, restic's REST server. Called by
-//! `engine` when it opens a repository; the files lie as restic lays them, so that either program
-//! works on what the other wrote.
+//! Storage services behind the storage port: S3, Google Cloud Storage, Azure Blob, SFTP, restic's
+//! REST server. Called by `engine` when it opens a repository; the files lie as restic lays them, so
+//! that either program works on what the other wrote.
 //!
 //! In reading order: `layout` says where files lie; `web` is the one HTTP client, `refusal` what an
-//! answer or a broken connection means; `object` is a bucket, `s3` opens and writes one;
-//! `rest` is restic's server; `ssh` makes connections and `sftp` uses them; `wait` is how the
+//! answer or a broken connection means; `object` is a bucket, `s3`, `gcs` and `azure` open and write
+//! one; `rest` is restic's server; `ssh` makes connections and `sftp` uses them; `wait` is how the
 //! engine's threads block on all that; `named` reads restic's names of places.
 //!
 //! What was weighed. For the clouds: object_store (one HTTP client that can be replaced, aws-lc-rs,
@@ -13,6 +13,8 @@
 //! object lock and no digest of the caller's; its signers are public, so that the writing requests
 //! are made here and the rest is its. TLS is rustls on aws-lc-rs, which the engine has anyway.
 
+mod azure;
+mod gcs;
 mod layout;
 pub mod named;
 mod object;
@@ -71,10 +73,8 @@ pub fn service(remote: &Remote, secrets: &dyn Secrets) -> Result<Arc<dyn Storage
     let location = remote.location();
     Ok(match &remote.service {
         Service::S3(s3) => Arc::new(s3::open(s3, location, &secret)?),
-        Service::Azure(_) => {
-            return Err(PortError::terminal("NotSupported", format!("cannot open {location}"))
-                .with_hint("Azure Blob Storage is not offered: use s3, sftp, rest or local"));
-        }
+        Service::Gcs(gcs) => Arc::new(gcs::open(gcs, location, &secret)?),
+        Service::Azure(azure) => Arc::new(azure::open(azure, location, &secret)?),
         Service::Sftp(sftp) => Arc::new(sftp::SftpStorage::new(sftp.clone(), location)),
         Service::Rest(rest) => Arc::new(rest::open(rest, location, &secret)?),
     })

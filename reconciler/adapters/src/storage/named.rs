@@ -5,7 +5,7 @@ use model::agent::SecretRef;
 use model::desired::StorageSpec;
 use model::error::PortError;
 use model::ports::secrets::{SecretValue, Secrets};
-use model::remote::{Azure, BucketStyle, Remote, Rest, S3, Service, Sftp, StorageLimits};
+use model::remote::{Azure, BucketStyle, Gcs, Remote, Rest, S3, Service, Sftp, StorageLimits};
 
 /// What the environment says of a variable.
 pub type Variables<'v> = dyn Fn(&str) -> Option<String> + Send + Sync + 'v;
@@ -15,6 +15,9 @@ pub struct FromEnvironment<F>(pub F);
 
 impl<F: Fn(&str) -> Option<String> + Send + Sync> Secrets for FromEnvironment<F> {
     fn resolve(&self, secret: &SecretRef) -> Result<SecretValue, PortError> {
+        if secret.0 == GOOGLE_KEY_FILE {
+            return key_file((self.0)(&secret.0));
+        }
         match (self.0)(&secret.0) {
             Some(value) => Ok(SecretValue::new(value.into_bytes())),
             None => Err(PortError::terminal(
@@ -23,6 +26,20 @@ impl<F: Fn(&str) -> Option<String> + Send + Sync> Secrets for FromEnvironment<F>
             )),
         }
     }
+}
+
+/// The variable of restic's that names certificates to trust.
+const CA_FILE: &str = "RESTIC_CACERT";
+/// The variable of restic's that names a file with a key, where others hold the key itself.
+const GOOGLE_KEY_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+
+fn key_file(path: Option<String>) -> Result<SecretValue, PortError> {
+    let read = |path: &str| std::fs::read(path).map(SecretValue::new);
+    let path = path.unwrap_or_default();
+    read(&path).map_err(|error| {
+        PortError::terminal("SecretMissing", format!("{GOOGLE_KEY_FILE} names {path:?}"))
+            .with_source(error)
+    })
 }
 
 fn bad(shape: &str) -> PortError {
@@ -38,19 +55,20 @@ pub fn parse(
 ) -> Result<StorageSpec, PortError> {
     let service = match name.split_once(':') {
         Some(("s3", rest)) => Service::S3(s3(rest, variables)?),
+        Some(("gs", rest)) => Service::Gcs(gcs(rest, variables)?),
         Some(("azure", rest)) => Service::Azure(azure(rest, variables)?),
         Some(("sftp", rest)) => Service::Sftp(sftp(rest)?),
         Some(("rest", rest)) => Service::Rest(rest_server(rest, variables)?),
         Some(("local", rest)) => return local(rest, absolute),
         // Else such a name would make a folder here, and nobody would see that nothing went there.
-        Some((scheme @ ("gs" | "b2" | "swift" | "rclone"), _)) => {
+        Some((scheme @ ("b2" | "swift" | "rclone"), _)) => {
             return Err(PortError::terminal(
                 "NotSupported",
                 format!("restic's `{scheme}:` storage is not supported"),
             )
             .with_hint(
-                "supported are s3:, azure:, sftp:, rest: and folders; a folder of such a name is \
-                 meant by local:PATH",
+                "supported are s3:, gs:, azure:, sftp:, rest: and folders; a folder of such a name \
+                 is meant by local:PATH",
             ));
         }
         _ => return local(name, absolute),
@@ -109,7 +127,7 @@ fn s3(rest: &str, variables: &Variables<'_>) -> Result<S3, PortError> {
         session_token: set("AWS_SESSION_TOKEN", variables),
         storage_class: None,
         object_lock: None,
-        ca_file: None,
+        ca_file: variables(CA_FILE),
     })
 }
 
@@ -120,6 +138,22 @@ fn bucket(rest: &str, shape: &str) -> Result<(String, String), PortError> {
         Some(prefix) if is_name(bucket) => Ok((bucket.to_owned(), prefix)),
         _ => Err(bad(shape)),
     }
+}
+
+fn gcs(rest: &str, variables: &Variables<'_>) -> Result<Gcs, PortError> {
+    let (bucket, prefix) = bucket(rest, "gs:bucket:/prefix")?;
+    // Google's own libraries, restic's among them, take this for another address of the service.
+    let host = variables("STORAGE_EMULATOR_HOST");
+    let endpoint =
+        host.map(|host| if host.contains("://") { host } else { format!("http://{host}") });
+    Ok(Gcs {
+        endpoint,
+        bucket,
+        prefix,
+        service_account: set(GOOGLE_KEY_FILE, variables),
+        access_token: set("GOOGLE_ACCESS_TOKEN", variables),
+        ca_file: variables(CA_FILE),
+    })
 }
 
 fn azure(rest: &str, variables: &Variables<'_>) -> Result<Azure, PortError> {
@@ -136,7 +170,7 @@ fn azure(rest: &str, variables: &Variables<'_>) -> Result<Azure, PortError> {
         prefix,
         key: set("AZURE_ACCOUNT_KEY", variables),
         sas: set("AZURE_ACCOUNT_SAS", variables),
-        ca_file: None,
+        ca_file: variables(CA_FILE),
     })
 }
 
@@ -196,7 +230,7 @@ fn rest_server(rest: &str, variables: &Variables<'_>) -> Result<Rest, PortError>
         url: rest.to_owned(),
         user: variables("RESTIC_REST_USERNAME"),
         password: set("RESTIC_REST_PASSWORD", variables),
-        ca_file: None,
+        ca_file: variables(CA_FILE),
     })
 }
 
@@ -220,6 +254,7 @@ mod tests {
     fn restics_names_are_read_and_said_again() {
         for name in [
             "s3:http://localhost:9000/backups/a/b",
+            "gs:backups:/a/b",
             "azure:backups:/a",
             "sftp:me@nas:/srv/a",
             "sftp:nas:a/b",
@@ -239,7 +274,7 @@ mod tests {
 
     #[test]
     fn restics_other_services_are_refused_and_no_folder_is_made() {
-        for name in ["gs:backups:/a", "b2:backups:a", "swift:backups:/a", "rclone:there:a"] {
+        for name in ["b2:backups:a", "swift:backups:/a", "rclone:there:a"] {
             assert_eq!(read(name).unwrap_err().reason, "NotSupported", "{name}");
         }
         assert_eq!(read("local:gs:a").unwrap().location(), "/abs/gs:a");
@@ -253,6 +288,7 @@ mod tests {
             "s3:https://host/b/a b",
             "s3:https://host/b/../c",
             "s3:https://host/b?acl",
+            "gs:backups",
             "azure::/a",
             "azure:a/b:/a",
             "sftp:nas",

@@ -5,11 +5,15 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
+use md5::{Digest as _, Md5};
 use model::error::PortError;
-use model::ports::storage::{FileKind, Listed, SHORT_READ, Storage, TOO_LARGE};
+use model::ports::storage::{
+    CHECKSUM_MISMATCH, FileKind, Listed, NOT_FOUND, SHORT_READ, Storage, TOO_LARGE,
+};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _};
 
@@ -33,6 +37,28 @@ pub struct Parcel {
     pub fleeting: bool,
     /// For messages: what is done.
     pub what: String,
+}
+
+/// Returns the digest of bytes that the engine names content by.
+pub fn sha256(data: &[u8]) -> [u8; 32] {
+    let mut sum = [0; 32];
+    sum.copy_from_slice(digest::digest(&digest::SHA256, data).as_ref());
+    sum
+}
+
+/// Returns the digest of bytes that some services know alone.
+pub fn md5(data: &[u8]) -> [u8; 16] {
+    Md5::digest(data).into()
+}
+
+/// Checks that what is sent is what was meant, where a service takes another digest than the
+/// engine's: that one is then made of the same bytes.
+pub fn unchanged(parcel: &Parcel) -> Result<(), PortError> {
+    if sha256(&parcel.data) == parcel.sha256 {
+        return Ok(());
+    }
+    let message = format!("{}: its bytes changed in memory", parcel.what);
+    Err(PortError::transient(CHECKSUM_MISMATCH, message))
 }
 
 /// How a service takes an object: whole, checked against a digest, and not over another.
@@ -80,6 +106,17 @@ impl ObjectStorage {
 /// A listing under way, handed to and fro between this thread and the client's.
 type Stream = futures_util::stream::BoxStream<'static, object_store::Result<ObjectMeta>>;
 
+/// Returns the error of a listing. What holds nothing is an empty listing: whoever answers that it is
+/// not there speaks of the bucket, or is no such service.
+fn of_listing(error: PortError) -> PortError {
+    if error.reason != NOT_FOUND {
+        return error;
+    }
+    PortError::terminal("NoSuchBucket", error.message.clone())
+        .with_hint("make the bucket (or container) first, or mend its name and the endpoint")
+        .with_source(error)
+}
+
 /// Returns some files, and the rest of the listing unless that was its end.
 async fn batch(
     mut stream: Stream,
@@ -89,7 +126,7 @@ async fn batch(
     while batch.len() < LIST_BATCH {
         match stream.next().await {
             Some(Ok(meta)) => batch.push(meta),
-            Some(Err(error)) => return Err(fault(what, &error)),
+            Some(Err(error)) => return Err(of_listing(fault(what, &error))),
             None => return Ok((batch, None)),
         }
     }
@@ -172,7 +209,22 @@ impl Storage for ObjectStorage {
     fn stat(&self, kind: FileKind, name: &str) -> Result<u64, PortError> {
         let (_, path) = self.key(kind, name)?;
         let (store, what) = (self.store.clone(), self.what("look at", kind, name));
-        wait(async move { store.head(&path).await.map(|m| m.size).map_err(|e| fault(what, &e)) })
+        let looked = wait({
+            let (store, path, what) = (store.clone(), path.clone(), what.clone());
+            async move { store.head(&path).await.map(|m| m.size).map_err(|e| fault(what, &e)) }
+        });
+        match looked {
+            // The answer to this request has no body, and a missing bucket or key that nobody has
+            // looks like a missing file. A place that is taken for empty is written to: the words
+            // of an answer to a reading request decide.
+            Err(error) if error.reason == NOT_FOUND => wait(async move {
+                let range = Some(GetRange::Bounded(0..1));
+                let options = GetOptions { range, ..GetOptions::default() };
+                let read = store.get_opts(&path, options).await;
+                read.map(|result| result.meta.size).map_err(|e| fault(what, &e))
+            }),
+            done => done,
+        }
     }
 
     fn load(&self, kind: FileKind, name: &str, size_bytes_max: u64) -> Result<Vec<u8>, PortError> {

@@ -115,6 +115,10 @@ fn meaning(refused: &Refused) -> Meaning {
         | "TokenRefreshRequired"
         | "AuthenticationFailed"
         | "InvalidAuthenticationInfo" => Meaning::Credentials,
+        // Of a wrong signature, where the word alone would be a matter of rights.
+        "AuthorizationFailure" if refused.message.contains("failed to authenticate") => {
+            Meaning::Credentials
+        }
         "AccessDenied" | "AuthorizationPermissionMismatch" | "AuthorizationFailure" => {
             Meaning::Permission
         }
@@ -151,8 +155,12 @@ fn meaning(refused: &Refused) -> Meaning {
         return told;
     }
     let bucket = refused.message.contains("bucket does not exist");
+    let digest = refused.message.to_ascii_lowercase().contains("md5 hash");
     match refused.status.as_u16() {
         404 if bucket => Meaning::NoBucket,
+        // Google says `invalid` of this too.
+        400 if digest => Meaning::Checksum,
+        404 if refused.code == "notFound" => Meaning::NotFound,
         // Another word than the known ones may mean anything but that a file is not there, and what
         // is taken for an empty place is written to.
         404 if refused.code.is_empty() => Meaning::NotFound,

@@ -9,7 +9,6 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -25,7 +24,7 @@ use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsAuthori
 use object_store::client::{HttpRequest, HttpResponse};
 use object_store::path::Path;
 
-use super::object::{ObjectStorage, Parcel, Write};
+use super::object::{ObjectStorage, Parcel, Write, sha256, unchanged};
 use super::refusal::fault;
 use super::web::{Web, element};
 use super::{Secret, bad_url};
@@ -174,12 +173,6 @@ impl Write for Writer {
     }
 }
 
-fn sha256(data: &[u8]) -> [u8; 32] {
-    let mut sum = [0; 32];
-    sum.copy_from_slice(digest::digest(&digest::SHA256, data).as_ref());
-    sum
-}
-
 impl Writer {
     async fn write(&self, parcel: &Parcel, conditional: bool) -> Result<(), PortError> {
         if !conditional {
@@ -303,10 +296,7 @@ impl Writer {
             );
         }
         // What was sent in parts is what was meant as a whole: the engine's digest covers it all.
-        if sha256(&parcel.data) != parcel.sha256 {
-            let message = format!("{}: its bytes changed in memory", parcel.what);
-            return Err(PortError::transient(model::ports::storage::CHECKSUM_MISMATCH, message));
-        }
+        unchanged(parcel)?;
         list.push_str("</CompleteMultipartUpload>");
         let mut request = self.request(Method::POST, parcel, &format!("?uploadId={id}"));
         if conditional {

@@ -151,18 +151,20 @@ async fn refused(response: HttpResponse) -> Refused {
 }
 
 impl Refused {
-    /// Reads an answer that is no success: XML of S3 and Azure, or plain text.
+    /// Reads an answer that is no success: XML of S3 and Azure, JSON of Google, or plain text.
     pub fn new(status: StatusCode, headers: &HeaderMap, body: &str) -> Self {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let mut code = element(body, "Code").unwrap_or_default();
+        let json = google(body);
+        let mut code = element(body, "Code").or(json.0).unwrap_or_default();
         if code.is_empty() {
             code = header("x-ms-error-code").unwrap_or_default().to_owned();
         }
-        let message = element(body, "Message").unwrap_or_else(|| match body.trim_start() {
-            // A page of a proxy says nothing to whoever reads a log.
-            page if page.starts_with('<') => String::new(),
-            text => text.to_owned(),
-        });
+        let message =
+            element(body, "Message").or(json.1).unwrap_or_else(|| match body.trim_start() {
+                // A page of a proxy says nothing to whoever reads a log.
+                page if page.starts_with('<') => String::new(),
+                text => text.to_owned(),
+            });
         let now = Timestamp::now();
         Self {
             status,
@@ -179,6 +181,13 @@ impl Refused {
     pub fn skew_s(&self, now: Timestamp) -> i64 {
         self.date.map_or(0, |date| date.as_second() - now.as_second())
     }
+}
+
+/// Returns the word and the sentence of an error in Google's JSON.
+fn google(body: &str) -> (Option<String>, Option<String>) {
+    let Ok(body) = serde_json::from_str::<serde_json::Value>(body) else { return (None, None) };
+    let text = |pointer| body.pointer(pointer).and_then(|v| v.as_str()).map(str::to_owned);
+    (text("/error/errors/0/reason"), text("/error/message"))
 }
 
 /// Returns the text of an XML element, with the five entities of XML resolved.
@@ -277,6 +286,10 @@ mod tests {
         assert_eq!(s3.retry_after, Some(Duration::from_secs(7)));
         let azure = answer(404, &[("x-ms-error-code", "ContainerNotFound")], "");
         assert_eq!(azure.to_string(), "the server answered 404 ContainerNotFound");
+        let google = r#"{"error":{"code":412,"message":"At least one.","errors":[
+            {"message":"At least one.","reason":"conditionNotMet"}]}}"#;
+        let google = answer(412, &[], google);
+        assert_eq!(google.to_string(), "the server answered 412 conditionNotMet: At least one.");
         let plain = answer(403, &[], "no\n");
         assert_eq!(plain.to_string(), "the server answered 403: no");
         let proxy = answer(502, &[], "<html><body>Bad Gateway</body></html>");

@@ -87,19 +87,25 @@ fn s3_with_object_lock() {
 }
 
 #[test]
-fn azure_is_refused_in_words() {
-    let azure = Azure {
-        endpoint: None,
-        account: "acme".to_owned(),
-        container: "backups".to_owned(),
-        prefix: "a".to_owned(),
-        key: secret("secret"),
-        sas: None,
-        ca_file: None,
-    };
-    let error = storage::service(&remote(Service::Azure(azure)), &known()).err().unwrap();
-    assert_eq!(error.reason, "NotSupported");
-    assert!(error.hint.unwrap().contains("use s3, sftp, rest or local"));
+fn gcs_on_an_emulator() {
+    let server = Server::gcs();
+    server.make_gcs_bucket("backups");
+    let storage = bare(Service::Gcs(gcs(&server.url())));
+    conformance::run(&*storage).unwrap();
+    large(&*storage);
+    changed(&*storage);
+}
+
+#[test]
+fn azure_on_its_emulator() {
+    let server = Server::azurite(&[]);
+    let storage = bare(Service::Azure(azure(&server.url())));
+    let error = storage.create().unwrap_err();
+    assert_eq!(error.reason, "NoSuchBucket", "{}", error.chain());
+    server.make_container(&server.url(), "backups", &[]);
+    conformance::run(&*storage).unwrap();
+    large(&*storage);
+    changed(&*storage);
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! restic and this engine on the same repository on each real server.
+//! restic and this engine on the same repository on each real server and each emulator.
 
 use std::fs;
 
+use mainstay_tests::services::AZURITE;
 use mover::LocalTarget;
 use repository::{CheckOptions, Depth, RestoreOptions};
 
@@ -136,4 +137,42 @@ fn restic_and_ours_over_sftp() {
     let into = folder.path().join("ours");
     restore(&again, newest.id, &into);
     same(&source, &into.join(source.strip_prefix("/").unwrap()));
+}
+
+#[test]
+fn restic_and_ours_on_the_emulator_of_google() {
+    let server = Server::gcs();
+    server.make_gcs_bucket("backups");
+    let spec = remote(Service::Gcs(gcs(&server.url())));
+    let name = spec.location();
+    let url = server.url();
+    let env = [("STORAGE_EMULATOR_HOST", url.as_str()), ("GOOGLE_ACCESS_TOKEN", "any")];
+    both_ways(&whole(spec.service), &name, &env);
+}
+
+/// restic speaks to Azure by TLS and by the account's name in the host's only: a certificate of the
+/// test's own, and a proxy in the place of a name server.
+#[test]
+fn restic_and_ours_on_the_emulator_of_azure() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = format!("{}.blob.azurite.test", AZURITE.0);
+    let names = format!("IP:127.0.0.1,DNS:{host}");
+    let (key, certificate) = errors::certificate(folder.path(), &names);
+    let server = Server::azurite(&["--cert", &certificate, "--key", &key]);
+    let url = format!("https://{}", server.address());
+    server.make_container(&url, "backups", &["--cacert", &certificate]);
+    let mut azure = azure(&url);
+    azure.ca_file = Some(certificate.clone());
+    let spec = remote(Service::Azure(azure));
+    let name = spec.location();
+    let proxy = mainstay_tests::proxy::tunnel(server.address());
+    let suffix = format!("azurite.test:{}", server.port());
+    let env = [
+        ("AZURE_ACCOUNT_NAME", AZURITE.0),
+        ("AZURE_ACCOUNT_KEY", AZURITE.1),
+        ("AZURE_ENDPOINT_SUFFIX", &suffix),
+        ("RESTIC_CACERT", &certificate),
+        ("HTTPS_PROXY", &proxy),
+    ];
+    both_ways(&whole(spec.service), &name, &env);
 }

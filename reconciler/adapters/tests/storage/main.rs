@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mainstay_adapters::storage;
-use mainstay_tests::services::{SECRET, Service as Server, USER};
+use mainstay_tests::services::{AZURITE, SECRET, Service as Server, USER};
 use mainstay_tests::ssh::Sshd;
 use model::agent::SecretRef;
 use model::cancel::Cancel;
@@ -23,7 +23,7 @@ use model::ports::mover::WalkRequest;
 use model::ports::secrets::{SecretValue, Secrets};
 use model::ports::storage::Storage;
 use model::progress::Silent;
-use model::remote::{Azure, BucketStyle, Remote, Rest, S3, Service, Sftp, StorageLimits};
+use model::remote::{Azure, BucketStyle, Gcs, Remote, Rest, S3, Service, Sftp, StorageLimits};
 use mover::LocalSource;
 use repository::crypto::Kdf;
 use repository::storage::decorators::Pacing;
@@ -49,6 +49,8 @@ fn known() -> Known {
         ("user", USER.to_owned()),
         ("secret", format!("{SECRET}\n")),
         ("wrong", "wrong-wrong-wrong".to_owned()),
+        ("other", "b3RoZXItb3RoZXItb3RoZXI=".to_owned()),
+        ("azurite", AZURITE.1.to_owned()),
     ];
     Known(pairs.into())
 }
@@ -74,6 +76,29 @@ fn s3(url: &str) -> S3 {
         session_token: None,
         storage_class: None,
         object_lock: None,
+        ca_file: None,
+    }
+}
+
+fn gcs(url: &str) -> Gcs {
+    Gcs {
+        endpoint: Some(url.to_owned()),
+        bucket: "backups".to_owned(),
+        prefix: "a/b".to_owned(),
+        service_account: None,
+        access_token: secret("secret"),
+        ca_file: None,
+    }
+}
+
+fn azure(url: &str) -> Azure {
+    Azure {
+        endpoint: Some(format!("{url}/{}", AZURITE.0)),
+        account: AZURITE.0.to_owned(),
+        container: "backups".to_owned(),
+        prefix: "a/b".to_owned(),
+        key: secret("azurite"),
+        sas: None,
         ca_file: None,
     }
 }

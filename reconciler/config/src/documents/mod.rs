@@ -28,8 +28,8 @@ pub use recovery::{
     ScopeSpec,
 };
 pub use storage::{
-    BucketStyleSpec, LimitsSpec, LocalStorageSpec, LockModeSpec, ObjectLockSpec, RestStorageSpec,
-    S3StorageSpec, SftpStorageSpec, StorageSpec,
+    AzureStorageSpec, BucketStyleSpec, GcsStorageSpec, LimitsSpec, LocalStorageSpec, LockModeSpec,
+    ObjectLockSpec, RestStorageSpec, S3StorageSpec, SftpStorageSpec, StorageSpec,
 };
 pub use template::{
     AgentTemplateSpec, ArgSpec, ChunkingSpec, CommandSpec, ConditionalArgs, ErrorClassSpec,

@@ -5,7 +5,8 @@ use serde::Deserialize;
 
 use super::common::SecretSpec;
 
-/// Where a repository lies: exactly one of `local`, `s3`, `sftp` and `rest`.
+/// Where a repository lies: exactly one of `local`, `s3`, `gcs`, `azure`, `sftp` and
+/// `rest`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StorageSpec {
@@ -13,6 +14,10 @@ pub struct StorageSpec {
     pub local: Option<LocalStorageSpec>,
     /// A bucket of Amazon S3, or of whatever speaks its protocol.
     pub s3: Option<S3StorageSpec>,
+    /// A bucket of Google Cloud Storage.
+    pub gcs: Option<GcsStorageSpec>,
+    /// A container of Azure Blob Storage.
+    pub azure: Option<AzureStorageSpec>,
     /// A folder on a host that `ssh` reaches.
     pub sftp: Option<SftpStorageSpec>,
     /// A repository on restic's REST server.
@@ -95,6 +100,47 @@ pub enum LockModeSpec {
     Governance,
     /// Nobody may lift it.
     Compliance,
+}
+
+/// A place in a bucket of Google Cloud Storage. The bucket is there already.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GcsStorageSpec {
+    /// URL of the service; Google's own if absent.
+    pub endpoint: Option<String>,
+    /// The bucket.
+    pub bucket: String,
+    /// Path in the bucket.
+    #[serde(default)]
+    pub prefix: String,
+    /// The key of a service account, JSON; without it and `accessToken` the identity of the machine
+    /// or pod is used.
+    pub service_account: Option<SecretSpec>,
+    /// A token of OAuth 2, in the place of a key.
+    pub access_token: Option<SecretSpec>,
+    /// File with certificates, PEM, that are trusted beside the system's.
+    pub ca_file: Option<String>,
+}
+
+/// A place in a container of Azure Blob Storage.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AzureStorageSpec {
+    /// URL of the account; Azure's own for its name if absent.
+    pub endpoint: Option<String>,
+    /// The storage account.
+    pub account: String,
+    /// The container.
+    pub container: String,
+    /// Path in the container.
+    #[serde(default)]
+    pub prefix: String,
+    /// An access key; without it and `sas` the identity of the machine is used.
+    pub key: Option<SecretSpec>,
+    /// A shared access signature, in the place of a key.
+    pub sas: Option<SecretSpec>,
+    /// File with certificates, PEM, that are trusted beside the system's.
+    pub ca_file: Option<String>,
 }
 
 /// A folder on a host that the user's own `ssh` reaches: its configuration, agent, jump hosts and

@@ -3,13 +3,13 @@
 use model::agent::SecretRef;
 use model::desired::StorageSpec;
 use model::remote::{
-    BucketStyle, LockMode, ObjectLock, Remote, Rest, S3, Service, Sftp, StorageLimits,
+    Azure, BucketStyle, Gcs, LockMode, ObjectLock, Remote, Rest, S3, Service, Sftp, StorageLimits,
 };
 
 use crate::diagnostics as d;
 use crate::documents::{
-    BucketStyleSpec, LimitsSpec, LockModeSpec, ObjectLockSpec, RestStorageSpec, S3StorageSpec,
-    SecretSpec, SftpStorageSpec,
+    AzureStorageSpec, BucketStyleSpec, GcsStorageSpec, LimitsSpec, LockModeSpec, ObjectLockSpec,
+    RestStorageSpec, S3StorageSpec, SecretSpec, SftpStorageSpec,
 };
 use crate::lower::{At, Lowering, text};
 use crate::units;
@@ -94,6 +94,8 @@ impl Lowering<'_> {
     ) -> Option<StorageSpec> {
         let services = [
             spec.s3.as_ref().map(|s3| self.s3(&at.at("s3"), s3)),
+            spec.gcs.as_ref().map(|gcs| self.gcs(&at.at("gcs"), gcs)),
+            spec.azure.as_ref().map(|azure| self.azure(&at.at("azure"), azure)),
             spec.sftp.as_ref().map(|sftp| self.sftp(&at.at("sftp"), sftp)),
             spec.rest.as_ref().map(|rest| self.rest(&at.at("rest"), rest)),
         ];
@@ -181,6 +183,47 @@ impl Lowering<'_> {
             self.found.push(d::storage_object_lock(at.place_key(), why));
         }
         ObjectLock { retain: mode.zip(seconds), legal_hold: spec.legal_hold }
+    }
+
+    fn gcs(&mut self, at: &At<'_>, spec: &GcsStorageSpec) -> Service {
+        // A machine's identity is sent as a token too.
+        self.url(&at.at("endpoint"), spec.endpoint.as_deref(), true);
+        self.flaw(&at.at("bucket"), Some(&spec.bucket), name_flaw, HELP_NAME);
+        self.flaw(&at.at("prefix"), Some(&spec.prefix), prefix_flaw, HELP_PREFIX);
+        if spec.service_account.is_some() && spec.access_token.is_some() {
+            let why = "has both a `serviceAccount` and an `accessToken`";
+            self.found.push(d::storage_credentials(at.place_key(), &at.name(), why));
+        }
+        Service::Gcs(Gcs {
+            endpoint: spec.endpoint.clone(),
+            bucket: spec.bucket.clone(),
+            prefix: spec.prefix.clone(),
+            service_account: self
+                .credential(&at.at("serviceAccount"), spec.service_account.as_ref()),
+            access_token: self.credential(&at.at("accessToken"), spec.access_token.as_ref()),
+            ca_file: self.file(&at.at("caFile"), spec.ca_file.as_ref()),
+        })
+    }
+
+    fn azure(&mut self, at: &At<'_>, spec: &AzureStorageSpec) -> Service {
+        // A signature is a credential in itself; a key only signs.
+        self.url(&at.at("endpoint"), spec.endpoint.as_deref(), spec.sas.is_some());
+        self.flaw(&at.at("account"), Some(&spec.account), name_flaw, HELP_NAME);
+        self.flaw(&at.at("container"), Some(&spec.container), name_flaw, HELP_NAME);
+        self.flaw(&at.at("prefix"), Some(&spec.prefix), prefix_flaw, HELP_PREFIX);
+        if spec.key.is_some() && spec.sas.is_some() {
+            let why = "has both a `key` and a `sas`";
+            self.found.push(d::storage_credentials(at.place_key(), &at.name(), why));
+        }
+        Service::Azure(Azure {
+            endpoint: spec.endpoint.clone(),
+            account: spec.account.clone(),
+            container: spec.container.clone(),
+            prefix: spec.prefix.clone(),
+            key: self.credential(&at.at("key"), spec.key.as_ref()),
+            sas: self.credential(&at.at("sas"), spec.sas.as_ref()),
+            ca_file: self.file(&at.at("caFile"), spec.ca_file.as_ref()),
+        })
     }
 
     fn sftp(&mut self, at: &At<'_>, spec: &SftpStorageSpec) -> Service {

@@ -135,6 +135,11 @@ fn remaining(out: &mut Lines, answer: &WhatIf) {
         answer.locked.iter().map(ToString::to_string).collect(),
     );
     list(
+        "reached with this key: their data is there, and out of reach until there is another",
+        Label::Warning,
+        answer.closed.iter().map(ToString::to_string).collect(),
+    );
+    list(
         "taken to survive, because no document says where it is",
         Label::Warning,
         answer.unknown_domains.iter().cloned().collect(),

@@ -81,6 +81,35 @@ fn a_lost_key_warns_of_what_has_no_other_copy() {
 }
 
 #[test]
+fn a_repository_on_a_service_is_reached_with_credentials_from_their_files() {
+    let world = world().with(|w| {
+        let offsite = w.desired.repositories.get_mut(&name("offsite")).unwrap();
+        let service = model::remote::Service::Rest(model::remote::Rest {
+            url: "https://host/a".to_owned(),
+            user: Some("me".to_owned()),
+            password: Some(SecretRef("rest".to_owned())),
+            ca_file: None,
+        });
+        let remote = model::remote::Remote { service, limits: Default::default() };
+        offsite.storage = model::desired::StorageSpec::Remote(Box::new(remote));
+    });
+    let of = text(&make(&world));
+    let commands = "export RESTIC_REPOSITORY=rest:https://host/a\n\
+                    export RESTIC_PASSWORD_FILE=\"$SECRETS\"/password\n\
+                    unset RESTIC_CACERT\n\
+                    export RESTIC_REST_USERNAME=me\n\
+                    RESTIC_REST_PASSWORD=\"$(cat -- \"$SECRETS\"/rest)\"; \
+                    export RESTIC_REST_PASSWORD\n\
+                    restic snapshots a2000000\n";
+    assert!(of.contains(commands), "{of}");
+    assert!(of.contains("reaches the repository offsite"), "{of}");
+    let key = of.split("Lost: key rest").nth(1).unwrap().split("Lost:").next().unwrap();
+    let key = key.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(key.contains("without the credential: offsite."), "{key}");
+    assert!(!key.contains("No data is lost by it"), "{key}");
+}
+
+#[test]
 fn a_printed_document_is_stale_when_something_but_the_points_changed() {
     let world = world();
     let made = make(&world);

@@ -116,6 +116,30 @@ fn a_secret_of_a_resource_locks_it() {
 }
 
 #[test]
+fn a_lost_credential_closes_the_repositories_that_it_reaches() {
+    let world = world().with(|w| {
+        let offsite = w.desired.repositories.get_mut(&name("offsite")).unwrap();
+        let service = model::remote::Service::Rest(model::remote::Rest {
+            url: "https://host/a".to_owned(),
+            user: Some("me".to_owned()),
+            password: Some(model::agent::SecretRef("rest".to_owned())),
+            ca_file: None,
+        });
+        let remote = model::remote::Remote { service, limits: Default::default() };
+        offsite.storage = model::desired::StorageSpec::Remote(Box::new(remote));
+    });
+    let ask = |key: &str| {
+        let key = Disaster::Key(key.to_owned());
+        what_if(&world.desired, &world.observed, world.now, &Measured::default(), &key)
+    };
+    let answer = ask("rest");
+    assert_eq!(answer.closed, [name("offsite")].into());
+    assert!(answer.repositories.is_empty(), "its data is not lost");
+    assert!(ask("password").closed.is_empty());
+    assert!(super::names(&world.desired)["key"].contains("rest"));
+}
+
+#[test]
 fn times_are_measured_or_said_to_be_unknown() {
     let world = world();
     let host = Disaster::Host(name("here"));
