@@ -202,6 +202,13 @@ pub struct Resource {
     pub labels: BTreeMap<String, String>,
 }
 
+impl Resource {
+    /// Whether an address is this resource's, today or before it was renamed.
+    pub fn is_or_was(&self, address: &Address) -> bool {
+        self.address == *address || self.formerly.contains(address)
+    }
+}
+
 /// What is promised for a resource. Durations in seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::digest::Digest;
 use crate::id::{Address, CommitId, Name, PlanId, SnapshotId};
@@ -131,6 +131,46 @@ pub struct Control {
     pub body: ControlBody,
 }
 
+/// The attempt of a recovery's swap that is the next one, and whether an earlier one counts, from
+/// the control records of its resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// An attempt that was not taken back is noted.
+    pub served: bool,
+    /// The number of the next attempt.
+    pub next: u32,
+}
+
+impl Serving {
+    /// Reads it from control records; `of` says which addresses are the resource.
+    pub fn of<'c>(
+        controls: impl IntoIterator<Item = &'c Control>,
+        wanted: &str,
+        of: impl Fn(&Address) -> bool,
+    ) -> Self {
+        let (mut noted, mut taken_back) = (BTreeSet::new(), BTreeSet::new());
+        for control in controls {
+            match &control.body {
+                ControlBody::RecoveryServed { address, token, attempt, .. }
+                    if token == wanted && of(address) =>
+                {
+                    noted.insert(*attempt);
+                }
+                ControlBody::RecoveryTakenBack { address, token, attempt }
+                    if token == wanted && of(address) =>
+                {
+                    taken_back.insert(*attempt);
+                }
+                _ => {}
+            }
+        }
+        Self {
+            served: noted.difference(&taken_back).next().is_some(),
+            next: taken_back.last().map_or(0, |last| last.saturating_add(1)),
+        }
+    }
+}
+
 /// What a control record says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -143,6 +183,19 @@ pub enum ControlBody {
         token: String,
         /// The point that is brought back.
         snapshot: SnapshotId,
+        /// Counts up from 0 with each time that the token was taken back.
+        #[serde(default)]
+        attempt: u32,
+    },
+    /// The run that noted a token as served broke off before it touched anything, as the target
+    /// itself says: this attempt does not count.
+    RecoveryTakenBack {
+        /// The resource.
+        address: Address,
+        /// The token.
+        token: String,
+        /// The attempt that came to nothing.
+        attempt: u32,
     },
     /// From here on the resource is measured against this marker; older receipts no longer say
     /// where it should be. Written when a recovery is swapped in and when a state is adopted.

@@ -1,5 +1,6 @@
 //! What runs beside the data: walking, cutting and hashing on a backup; writing, syncing and
-//! re-reading on a restore. Driven by the data engine through the mover port.
+//! re-reading on a restore. Driven by the data engine through the mover port, in this process or,
+//! as the program `mainstay-mover`, over a byte stream.
 //!
 //! Must not contain: the repository format, keys, policy, credentials, network.
 
@@ -14,6 +15,7 @@ pub mod source;
 pub mod stat;
 pub mod target;
 pub mod walk;
+pub mod wire;
 
 pub use source::LocalSource;
 pub use target::LocalTarget;

@@ -36,6 +36,6 @@ pub use check::check;
 pub use explain::explain;
 pub use gates::gates;
 pub use outcome::Outcome;
-pub use planner::{Planner, plan, plan_only, retention_of};
+pub use planner::{Planner, plan, plan_only, restore_step, retention_of};
 pub use precondition::precondition;
 pub use status::status;

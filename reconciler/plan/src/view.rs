@@ -10,7 +10,7 @@ use model::id::{Address, Name, RepositoryId, SnapshotId};
 use model::observed::{
     Observed, RecoveryPhase, RecoveryRecord, RepositoryObservation, SnapshotInfo, is_proven,
 };
-use model::receipt::{Control, ControlBody, EvidenceKind, Marker, Receipt};
+use model::receipt::{Control, ControlBody, EvidenceKind, Marker, Receipt, Serving};
 
 pub(crate) use crate::index::RepositoryState;
 use crate::index::{Index, repository_state, taken_at};
@@ -332,10 +332,8 @@ impl<'a> View<'a> {
             .record(address, token)
             .is_some_and(|record| matches!(record.phase, RecoveryPhase::Swapping));
         let recorded = || {
-            self.controls.iter().any(|control| {
-                matches!(&control.body, ControlBody::RecoveryServed { address: of, token: t, .. }
-                    if t == token && self.same(of, address))
-            })
+            let controls = self.controls.iter().copied();
+            Serving::of(controls, token, |of| self.same(of, address)).served
         };
         // The record beside the data is written before the swap, so a swap that was cut short is
         // finished, not taken for done.

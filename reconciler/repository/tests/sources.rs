@@ -234,14 +234,15 @@ fn with_restics_chunker_both_find_each_others_pieces() {
     let mut options = backup_options();
     options.chunking = repo.restic_chunking().unwrap();
     let ours = backup_with(&repo, &source, &options);
-    assert!(ours.summary.written.data_blobs > 20);
+    // By the largest size of a piece; where the cuts lie depends on the polynomial.
+    assert!(ours.summary.written.data_blobs >= 8);
     assert_eq!(added(&source), 0, "restic adds nothing to what we cut");
     // And the other way round, with content that moved.
     let mut moved = noise(12_345, 7);
     moved.extend_from_slice(&noise(30 << 20, 1));
     fs::write(source.join("noise"), &moved).unwrap();
     fs::write(source.join("more"), noise(9 << 20, 8)).unwrap();
-    assert!(added(&source) > 5);
+    assert!(added(&source) >= 3);
     let again = backup_with(&repo, &source, &options);
     assert_eq!(again.summary.written.data_blobs, 0);
     restic(&path, &["check", "--read-data"]);

@@ -3,8 +3,8 @@
 //!
 //! In reading order: `world` holds the ports; `configuration` loads a tree; `pass` goes from a
 //! commit to a plan; `observe` looks; `memory` reads and writes what our state remembers; `execute`
-//! walks the plan's steps; `step` acts; `recovery` brings data back in phases; `resume` looks at
-//! what a crash left; `daemon` repeats.
+//! walks the plan's steps; `step` acts; `recovery` brings data back in phases; `takeback` and
+//! `resume` look at what a crash left; `daemon` repeats.
 //!
 //! Must not contain: imports of `adapters`; printing; clocks, environment and randomness of its
 //! own.
@@ -19,6 +19,7 @@ pub mod pass;
 mod recovery;
 pub mod resume;
 mod step;
+mod takeback;
 pub mod world;
 
 pub use event::{Observer, RunEvent, Unobserved};

@@ -1,5 +1,6 @@
 //! From a commit to a plan: fetch, load, observe, plan. Called by every verb that plans, and by the
-//! daemon. Changes nothing outside; a writer only notes in its own state what it saw.
+//! daemon. Changes nothing that is protected; a writer only notes what it saw, in its own state
+//! and, for a swap that never began, beside the data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use model::ports::state::Lease;
 use crate::configuration::Configuration;
 use crate::event::{Observer, RunEvent};
 use crate::memory::{self, Applied, kind, meta};
+use crate::takeback::take_back_swaps;
 use crate::world::World;
 
 /// What a pass is asked for.
@@ -106,11 +108,21 @@ pub async fn prepare(
         .await
         .map_err(PassError::State)?;
     let now = world.clock.now();
-    let plan = if request.only.is_empty() {
-        plan::plan(&desired, &observed, now)
-    } else {
-        plan::plan_only(&desired, &observed, now, &request.only)
+    let plan_of = |observed: &Observed| {
+        if request.only.is_empty() {
+            plan::plan(&desired, observed, now)
+        } else {
+            plan::plan_only(&desired, observed, now, &request.only)
+        }
     };
+    let mut plan = plan_of(&observed);
+    // While anything is in doubt, nothing is taken back: steps look for themselves.
+    if request.lease.is_some() && plan.report.alarms.is_empty() {
+        let taken_back = take_back_swaps(world, &desired, &mut observed, cancel).await;
+        if taken_back.map_err(PassError::State)? {
+            plan = plan_of(&observed);
+        }
+    }
     observer.event(RunEvent::Planned {
         plan: plan.id.clone(),
         steps: plan.steps.len(),

@@ -11,7 +11,7 @@ use model::observed::{Deed, Observation, RecoveryPhase, RecoveryRecord, Reposito
 use model::plan::{Action, Over, Step};
 use model::ports::agents::OnTarget;
 use model::ports::engine::Restored;
-use model::receipt::{ControlBody, Evidence, EvidenceKind, Marker, Receipt};
+use model::receipt::{ControlBody, Evidence, EvidenceKind, Marker, Receipt, Serving};
 
 use crate::event::{RunEvent, StepProgress};
 use crate::execute::journal;
@@ -41,6 +41,13 @@ pub(crate) async fn restore(context: &StepContext, step: &Step) -> Result<Succes
     let counts = if at == OnTarget::Swapped {
         // A crash came between the swap and our note of it.
         model::progress::Counts::default()
+    } else if way.record.phase == RecoveryPhase::Swapping && !way.record.elsewhere {
+        // The plan took the swap for begun, which passes every gate. The next pass takes it back.
+        return Err(PortError::waiting(
+            "SwapNotBegun",
+            "nothing was put in place before an earlier run broke off",
+        )
+        .with_hint("the next plan looks at what is there and asks for what it needs"));
     } else {
         let restored = way.write_beside().await?;
         way.verify(&restored).await?;
@@ -142,6 +149,15 @@ impl<'a> Recovering<'a> {
         let step = self.step.id.clone();
         self.context.observer.event(RunEvent::StepReached { step, phase: word });
         Ok(())
+    }
+
+    /// The number of this attempt at the swap.
+    fn attempt(&self) -> u32 {
+        let controls = match self.context.observed.repositories.get(&self.repository) {
+            Some(RepositoryObservation::Known { controls, .. }) => controls.as_slice(),
+            _ => &[],
+        };
+        Serving::of(controls, &self.token, |of| self.resource.is_or_was(of)).next
     }
 
     async fn write_beside(&mut self) -> Result<Restored, PortError> {
@@ -246,6 +262,7 @@ impl<'a> Recovering<'a> {
             address: self.resource.address.clone(),
             token: self.token.clone(),
             snapshot: self.snapshot.clone(),
+            attempt: self.attempt(),
         };
         let source = [self.repository.clone()];
         write_control(self.context, &source, served).await?;

@@ -77,6 +77,36 @@ fn a_restore_killed_anywhere_is_done_once() {
     });
 }
 
+/// What a person puts in the place of lost data, after a restore broke off, is not replaced without
+/// a word, whatever the restore had noted by then.
+#[test]
+fn what_came_after_a_killed_restore_stays_in_place() {
+    let (mut met, mut records) = (0, 1);
+    loop {
+        let world = World::with_folder();
+        world.run(&["apply"]).ends(0);
+        fs::remove_dir_all(world.path("data/uploads")).unwrap();
+        let crashing =
+            world.run_with(&["apply"], "MAINSTAY_TEST_CRASH_AFTER", &records.to_string());
+        if crashing.code != -1 {
+            assert!(met > 3, "met {met} of {records}");
+            return;
+        }
+        records += 1;
+        if world.path("data/uploads").exists() {
+            // It was in place already.
+            continue;
+        }
+        met += 1;
+        world.write("data/uploads/by-hand.txt", "made by hand");
+        for _ in 0..2 {
+            world.run(&["apply"]);
+            assert_eq!(world.read("data/uploads/by-hand.txt"), "made by hand");
+        }
+        world.judge();
+    }
+}
+
 /// Kills a run after each record, then goes on as a person would: with a plain `apply` first, which
 /// resumes what was begun under the approval that is remembered.
 fn sweep_database(prepare: impl Fn() -> World, words: &[&str], then: &[&str], rows_after: i64) {

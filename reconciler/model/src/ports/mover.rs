@@ -5,6 +5,8 @@
 
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cancel::Cancel;
 use crate::error::PortError;
 
@@ -12,7 +14,9 @@ use crate::error::PortError;
 pub type BlobHash = [u8; 32];
 
 /// A point in time: seconds since 1970-01-01T00:00:00Z and nanoseconds after them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct FileTime {
     /// Seconds, negative before 1970.
     pub seconds: i64,
@@ -21,7 +25,7 @@ pub struct FileTime {
 }
 
 /// What a directory entry is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum EntryKind {
     /// A regular file.
     File,
@@ -40,7 +44,7 @@ pub enum EntryKind {
 }
 
 /// A user and a group, by number and, where known, by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// User number.
     pub uid: u32,
@@ -53,7 +57,7 @@ pub struct Owner {
 }
 
 /// What is known of one directory entry, its content aside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Its last path component, in any bytes but `/` and NUL.
     pub name: Vec<u8>,
@@ -86,7 +90,7 @@ pub struct Entry {
 }
 
 /// One thing that a walk met. Within a directory entries come in the byte order of their names.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum WalkEvent {
     /// A directory begins; the root's name is empty and it has no metadata of its own.
     Enter(Entry),
@@ -99,7 +103,7 @@ pub enum WalkEvent {
 }
 
 /// Why an item is missing from, or uncertain in, a finished piece of work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ProblemKind {
     /// It could not be read at all; it is not in the snapshot.
     Unreadable,
@@ -116,7 +120,7 @@ pub enum ProblemKind {
 }
 
 /// An item that makes a piece of work partial, by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// The path, in any bytes.
     pub path: Vec<u8>,
@@ -127,7 +131,7 @@ pub struct Problem {
 }
 
 /// What a walk covers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct WalkRequest {
     /// Absolute paths; each must exist.
     pub roots: Vec<Vec<u8>>,
@@ -145,7 +149,7 @@ pub struct WalkRequest {
 }
 
 /// How content is cut into blobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Chunking {
     /// By content: insertions move no later cut. For trees of files.
     ContentDefined,
@@ -177,7 +181,7 @@ pub fn fixed_chunk_size(source_bytes: u64) -> u32 {
 }
 
 /// A regular file to be read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReadRequest {
     /// Its absolute path.
     pub path: Vec<u8>,
@@ -186,7 +190,7 @@ pub struct ReadRequest {
 }
 
 /// How reading one file ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ReadOutcome {
     /// Whole and at rest; the entry as it was when read.
     Whole(Box<Entry>),
@@ -239,7 +243,7 @@ pub trait SourceMover: Send + Sync {
 }
 
 /// What is done to an entry that is in the way of a restored one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Overwrite {
     /// Regular files keep their matching parts, anything else is replaced.
     #[default]
@@ -249,7 +253,7 @@ pub enum Overwrite {
 }
 
 /// A file at the target that has its full size and waits for content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Prepared {
     /// Made anew: all of it is a hole.
     Fresh,
@@ -262,7 +266,7 @@ pub enum Prepared {
 /// Writes a tree of files below one directory and nowhere else. Paths are relative to it; each
 /// component is checked, and no symbolic link is ever followed. Called from many threads at once.
 pub trait TargetMover: Send + Sync {
-    /// Makes a directory, with its parents, writable for its owner until its metadata is set.
+    /// Makes a directory in one that is there, writable for its owner until its metadata is set.
     fn make_directory(&self, path: &[u8]) -> Result<(), PortError>;
 
     /// Makes or opens a regular file and gives it its size in bytes.

@@ -216,6 +216,7 @@ fn restore(state: &mut State, step: &Step) -> Result<Did, String> {
         address: resource.clone(),
         token: token.clone(),
         snapshot: snapshot.clone(),
+        attempt: 0,
     };
     control(state, std::slice::from_ref(repository), served)?;
     let kept = !elsewhere && *over != Over::Nothing;

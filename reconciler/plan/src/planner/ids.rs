@@ -49,7 +49,8 @@ pub(crate) fn reclaim(repository: &Name) -> StepId {
     StepId(format!("reclaim/{repository}"))
 }
 
-pub(crate) fn restore(resource: &Address, recovery: Option<&Name>) -> StepId {
+/// Returns the id of the step that brings a resource back, for a document or by policy.
+pub fn restore(resource: &Address, recovery: Option<&Name>) -> StepId {
     match recovery {
         Some(recovery) => StepId(format!("restore/{resource}/{recovery}")),
         None => StepId(format!("restore/{resource}")),

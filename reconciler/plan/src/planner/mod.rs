@@ -16,6 +16,7 @@ mod selection;
 mod tests;
 
 pub(crate) use backups::newest_served;
+pub use ids::restore as restore_step;
 pub use incremental::Planner;
 pub(crate) use order::{destructive_digest, plan_id};
 pub(crate) use recovery::describe;

@@ -106,6 +106,14 @@ impl World {
 
     /// A control record was written beside the data.
     pub fn on_record(&mut self, actor: usize, path: &str, control: &Control) {
+        if let ControlBody::RecoveryTakenBack { address, token, .. } = &control.body {
+            // Part of a pass and of no step, as the plan hangs on it.
+            let place = documents::place(address.resource.as_str());
+            if self.things.get(&place).is_some_and(|thing| thing.swapped.contains(token)) {
+                self.broke("P7", format!("token {token} is taken back and was served at {place}"));
+            }
+            return;
+        }
         let named = |action: &Action| match (&control.body, action) {
             (ControlBody::RecoveryServed { token, .. }, Action::Restore { token: of, .. }) => {
                 token == of

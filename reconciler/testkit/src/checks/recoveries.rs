@@ -71,8 +71,7 @@ impl World {
             self.broke("P7", format!("token {token} is served before that is noted"));
         }
         self.restored_is_whole(&restoring, place, token);
-        let resumes = served_ms.is_some_and(|at| at < self.actors[actor].pass.since_ms);
-        if !restoring.elsewhere && !resumes {
+        if !restoring.elsewhere {
             self.swap_may_be(actor, place, &restoring);
         }
     }

@@ -241,6 +241,7 @@ async fn records(engine: &dyn Engine, spec: &RepositorySpec) {
             address: address(),
             token: token.to_owned(),
             snapshot: SnapshotId("1".repeat(64)),
+            attempt: 0,
         },
     };
     let before = points(engine, spec).await;

@@ -64,6 +64,7 @@ fn act(mut w: World, step: &Step, made: &mut BTreeMap<String, SnapshotId>) -> Wo
                 address: resource.clone(),
                 token: token.clone(),
                 snapshot: point.clone(),
+                attempt: 0,
             };
             w = control(w, repository.as_str(), served);
             w = baseline(w, repository.as_str(), &of, marker.clone());

@@ -262,11 +262,59 @@ fn a_served_token_is_not_served_again() {
     let Action::Restore { token, snapshot: point, .. } = plan.steps[0].action.clone() else {
         panic!()
     };
-    let served =
-        ControlBody::RecoveryServed { address: address("shop/files"), token, snapshot: point };
+    let served = ControlBody::RecoveryServed {
+        address: address("shop/files"),
+        token,
+        snapshot: point,
+        attempt: 0,
+    };
     let again = world.control("local", ago(0), served);
     assert_eq!(again.steps(), [""; 0]);
     assert!(again.deferred().contains(&"restore/shop/files TokenServed".to_owned()));
+}
+
+#[test]
+fn a_token_that_was_taken_back_can_be_served_once_more() {
+    let world = answered().absent("shop/files");
+    let plan = world.plan();
+    let Action::Restore { token, snapshot: point, .. } = plan.steps[0].action.clone() else {
+        panic!()
+    };
+    let served = |attempt| ControlBody::RecoveryServed {
+        address: address("shop/files"),
+        token: token.clone(),
+        snapshot: point.clone(),
+        attempt,
+    };
+    let taken_back = ControlBody::RecoveryTakenBack {
+        address: address("shop/files"),
+        token: token.clone(),
+        attempt: 0,
+    };
+    let free = world
+        .control("local", ago(3), served(0))
+        .control("local", ago(2), taken_back.clone())
+        .control("local", ago(2), taken_back);
+    assert_eq!(free.steps(), ["restore/shop/files"]);
+    assert_eq!(free.control("local", ago(1), served(1)).steps(), [""; 0]);
+}
+
+#[test]
+fn a_swap_that_was_taken_back_asks_again() {
+    let world = answered().found("shop/files", position(50)).record(
+        "shop/files",
+        "policy-x",
+        "a1",
+        RecoveryPhase::Restoring,
+        None,
+    );
+    let of = || ("policy-x".to_owned(), address("shop/files"));
+    let ((token, address), (again, same)) = (of(), of());
+    let served =
+        ControlBody::RecoveryServed { address, token, snapshot: snapshot("a1"), attempt: 0 };
+    let taken_back = ControlBody::RecoveryTakenBack { address: same, token: again, attempt: 0 };
+    let world = world.control("local", ago(2), served).control("local", ago(1), taken_back);
+    assert_eq!(world.steps(), ["restore/shop/files waits approval"]);
 }
 
 #[test]
@@ -292,6 +340,7 @@ fn a_swap_that_was_cut_short_is_finished_without_asking_again() {
         address: address("shop/files"),
         token: "policy-x".to_owned(),
         snapshot: snapshot("a1"),
+        attempt: 0,
     };
     let world = world.control("local", ago(2), served);
     assert_eq!(world.steps(), ["restore/shop/files"]);
