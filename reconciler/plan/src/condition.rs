@@ -131,14 +131,7 @@ fn compare(
     {
         return Condition::Replaced { expected: expected.clone(), found: found.clone() };
     }
-    let lower: Vec<String> = baseline
-        .marker
-        .counters
-        .iter()
-        .filter_map(|(name, was)| found.counters.get(name).map(|is| (name, *was, *is)))
-        .filter(|(_, was, is)| is < was)
-        .map(|(name, was, is)| format!("counter {name} {was} → {is}"))
-        .collect();
+    let lower = lower(baseline.marker, found);
     if !lower.is_empty() {
         let to = older_point(view, address, baseline, |receipt| is_behind(&receipt.marker, found));
         return Condition::RolledBack { from: baseline.at, to, detail: lower };
@@ -147,6 +140,29 @@ fn compare(
         return Condition::RolledBack { from: baseline.at, to: Some(to), detail: vec![detail] };
     }
     Condition::Healthy
+}
+
+/// The counters that are lower than they were.
+fn lower(before: &Marker, found: &Marker) -> Vec<String> {
+    before
+        .counters
+        .iter()
+        .filter_map(|(name, was)| found.counters.get(name).map(|is| (name, *was, *is)))
+        .filter(|(_, was, is)| is < was)
+        .map(|(name, was, is)| format!("counter {name} {was} → {is}"))
+        .collect()
+}
+
+/// Says how a resource went back between two looks at it, or that another one is in its place: what
+/// is read then must not become its newest point before a plan has judged it.
+pub fn went_back(before: &Marker, found: &Marker) -> Option<String> {
+    if let (Some(expected), Some(identity)) = (&before.identity, &found.identity)
+        && expected != identity
+    {
+        return Some(format!("{identity} is in the place of {expected}"));
+    }
+    let lower = lower(before, found);
+    (!lower.is_empty()).then(|| lower.join(", "))
 }
 
 /// Whether something that was full is empty.
@@ -223,4 +239,29 @@ fn is_behind(marker: &Marker, found: &Marker) -> bool {
         }
     }
     comparable || (marker.digest.is_some() && marker.digest == found.digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marker(identity: Option<&str>, lsn: u64) -> Marker {
+        Marker {
+            identity: identity.map(str::to_owned),
+            counters: [("lsn".to_owned(), lsn)].into(),
+            ..Marker::default()
+        }
+    }
+
+    #[test]
+    fn what_goes_back_between_two_looks_is_told() {
+        let before = marker(Some("a"), 7);
+        assert_eq!(went_back(&before, &marker(Some("a"), 7)), None);
+        assert_eq!(went_back(&before, &marker(Some("a"), 9)), None);
+        assert_eq!(went_back(&before, &marker(None, 7)), None);
+        let lower = went_back(&before, &marker(Some("a"), 6));
+        assert_eq!(lower.as_deref(), Some("counter lsn 7 → 6"));
+        let other = went_back(&before, &marker(Some("b"), 9));
+        assert_eq!(other.as_deref(), Some("b is in the place of a"));
+    }
 }

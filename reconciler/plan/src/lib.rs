@@ -33,6 +33,7 @@ mod view;
 pub mod whatif;
 
 pub use check::check;
+pub use condition::went_back;
 pub use explain::explain;
 pub use gates::gates;
 pub use outcome::Outcome;

@@ -3,7 +3,8 @@
 //! order, what is lost. Called by `runbook`; a pure function of an observation.
 //!
 //! `reach` tells restic where a repository lies, `recipe` writes the commands that bring one point
-//! back, `shell` quotes them, `render` prints the document. The document holds references to secrets, never values.
+//! back, `shell` quotes them, `render` prints the document. The document holds references to
+//! secrets, never values.
 
 mod reach;
 mod recipe;

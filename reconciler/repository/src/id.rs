@@ -33,8 +33,13 @@ impl Id {
     }
 
     /// Reads 64 hexadecimal digits.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: impl AsRef<[u8]>) -> Option<Self> {
+        let text = text.as_ref();
         let mut id = [0; 32];
+        // The library would take `0x` before them.
+        if text.len() != 2 * id.len() {
+            return None;
+        }
         hex::decode_to_slice(text, &mut id).ok()?;
         Some(Self(id))
     }
@@ -88,9 +93,35 @@ impl<'de> Deserialize<'de> for Id {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Id, E> {
+                self.visit_bytes(text.as_bytes())
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, text: &[u8]) -> Result<Id, E> {
                 Id::parse(text).ok_or_else(|| E::custom("not 64 hexadecimal digits"))
             }
         }
-        deserializer.deserialize_str(Visitor)
+        // As bytes: digits need not be looked through as text before.
+        deserializer.deserialize_bytes(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_digits_are_an_id() {
+        let id = Id::of(b"x");
+        assert_eq!(Id::parse(id.hex()), Some(id));
+        assert_eq!(Id::parse(id.hex().to_uppercase()), Some(id));
+        let json = format!("\"{}\"", id.hex());
+        assert_eq!(serde_json::from_str::<Id>(&json).unwrap(), id);
+        assert_eq!(serde_json::to_string(&id).unwrap(), json);
+        let digits = id.hex();
+        for text in [format!("0x{digits}"), format!("0x{}", &digits[2..]), digits[1..].to_owned()] {
+            assert_eq!(Id::parse(&text), None, "{text}");
+            assert!(serde_json::from_str::<Id>(&format!("\"{text}\"")).is_err());
+        }
+        assert!(serde_json::from_str::<Id>("7").is_err());
     }
 }

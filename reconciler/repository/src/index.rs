@@ -1,7 +1,7 @@
 //! Which blob lies where: index files as stored, and the table of all of them in memory.
 //!
-//! In memory a blob takes 48 bytes in an array sorted by id; ids are uniform, so a look-up guesses
-//! the place from the id's first bytes and is there after one or two steps.
+//! In memory a blob takes 48 bytes in an array sorted by id, and about one byte in a table that
+//! leads from the id's first bits to the few entries that begin with them.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -160,38 +160,62 @@ struct Entry {
 #[derive(Clone, Default)]
 pub struct Index {
     packs: Vec<Id>,
-    data: Vec<Entry>,
-    tree: Vec<Entry>,
+    data: Table,
+    tree: Table,
     files: HashSet<Id>,
 }
 
-fn find(entries: &[Entry], id: &Id) -> Option<usize> {
-    let n = entries.len();
-    if n == 0 {
-        return None;
-    }
-    let guess = ((u128::from(id.prefix()) * n as u128) >> 64) as usize;
-    let (mut low, mut high);
-    let mut step = 8;
-    if entries[guess].id < *id {
-        low = guess + 1;
-        high = (guess + step).min(n);
-        while high < n && entries[high - 1].id < *id {
-            low = high;
-            step *= 4;
-            high = (high + step).min(n);
+/// Entries in the order of their ids, and where each stretch of ids begins.
+#[derive(Clone, Default)]
+struct Table {
+    entries: Vec<Entry>,
+    /// By the first [`Table::bits`] of an id: the first entry that has them or comes behind; one
+    /// more at the end. Empty while there are few entries.
+    starts: Vec<u32>,
+    bits: u32,
+}
+
+impl Table {
+    /// Entries of one stretch, where ids are uniform as digests are. An attacker's may crowd
+    /// together, and are found by halving.
+    const STRETCH: usize = 4;
+
+    /// Makes the table anew for entries that are in order.
+    fn lead(&mut self) {
+        let (count, bits) =
+            (self.entries.len(), (self.entries.len() / Self::STRETCH).max(1).ilog2());
+        self.starts.clear();
+        self.bits = bits;
+        let Ok(end) = u32::try_from(count) else { return };
+        if bits == 0 {
+            return;
         }
-    } else {
-        high = guess + 1;
-        low = guess.saturating_sub(step);
-        while low > 0 && entries[low].id >= *id {
-            high = low + 1;
-            step *= 4;
-            low = low.saturating_sub(step);
+        let stretches = 1usize << bits;
+        self.starts.reserve_exact(stretches + 1);
+        for (at, entry) in (0..end).zip(&self.entries) {
+            let stretch = self.stretch(&entry.id);
+            while self.starts.len() <= stretch {
+                self.starts.push(at);
+            }
         }
+        self.starts.resize(stretches + 1, end);
     }
-    let at = low + entries[low..high].partition_point(|e| e.id < *id);
-    (at < n && entries[at].id == *id).then_some(at)
+
+    fn stretch(&self, id: &Id) -> usize {
+        (id.prefix() >> (u64::BITS - self.bits)) as usize
+    }
+
+    /// Returns the first entry of an id.
+    fn find(&self, id: &Id) -> Option<usize> {
+        let (low, high) = if self.starts.is_empty() {
+            (0, self.entries.len())
+        } else {
+            let stretch = self.stretch(id);
+            (self.starts[stretch] as usize, self.starts[stretch + 1] as usize)
+        };
+        let at = low + self.entries[low..high].partition_point(|e| e.id < *id);
+        (at < high && self.entries[at].id == *id).then_some(at)
+    }
 }
 
 /// Sorts a list whose first `known` entries are in order already: a backup adds few to many.
@@ -284,8 +308,8 @@ impl Index {
                 uncompressed: b.uncompressed,
             };
             match b.kind {
-                BlobKind::Data => self.data.push(entry),
-                BlobKind::Tree => self.tree.push(entry),
+                BlobKind::Data => self.data.entries.push(entry),
+                BlobKind::Tree => self.tree.entries.push(entry),
             }
         }
     }
@@ -298,9 +322,10 @@ impl Index {
             let place = |e: &Entry| (packs[e.pack as usize], e.offset);
             a.id.cmp(&b.id).then_with(|| place(a).cmp(&place(b)))
         };
-        for (list, known) in [(&mut self.data, known_data), (&mut self.tree, known_tree)] {
-            merge(list, known, order);
-            list.dedup_by(|a, b| order(a, b).is_eq());
+        for (table, known) in [(&mut self.data, known_data), (&mut self.tree, known_tree)] {
+            merge(&mut table.entries, known, order);
+            table.entries.dedup_by(|a, b| order(a, b).is_eq());
+            table.lead();
         }
     }
 
@@ -314,7 +339,7 @@ impl Index {
         self.sort(known_data, known_tree);
     }
 
-    fn entries(&self, kind: BlobKind) -> &[Entry] {
+    fn table(&self, kind: BlobKind) -> &Table {
         match kind {
             BlobKind::Data => &self.data,
             BlobKind::Tree => &self.tree,
@@ -334,13 +359,13 @@ impl Index {
 
     /// Returns whether a blob is there.
     pub fn has(&self, kind: BlobKind, id: &Id) -> bool {
-        find(self.entries(kind), id).is_some()
+        self.table(kind).find(id).is_some()
     }
 
     /// Returns where a blob lies: its pack and its place in it.
     pub fn get(&self, kind: BlobKind, id: &Id) -> Option<(Id, PackedBlob)> {
-        let entries = self.entries(kind);
-        find(entries, id).map(|at| self.place(kind, &entries[at]))
+        let table = self.table(kind);
+        table.find(id).map(|at| self.place(kind, &table.entries[at]))
     }
 
     /// Returns where a blob lies, or an error that names it.
@@ -353,20 +378,24 @@ impl Index {
 
     /// Returns all places of a blob that is stored more than once.
     pub fn places(&self, kind: BlobKind, id: &Id) -> Vec<(Id, PackedBlob)> {
-        let entries = self.entries(kind);
-        let Some(at) = find(entries, id) else { return Vec::new() };
-        entries[at..].iter().take_while(|e| e.id == *id).map(|e| self.place(kind, e)).collect()
+        let table = self.table(kind);
+        let Some(at) = table.find(id) else { return Vec::new() };
+        table.entries[at..]
+            .iter()
+            .take_while(|e| e.id == *id)
+            .map(|e| self.place(kind, e))
+            .collect()
     }
 
     /// Returns the number of places of data blobs and of tree blobs.
     pub fn counts(&self) -> (usize, usize) {
-        (self.data.len(), self.tree.len())
+        (self.data.entries.len(), self.tree.entries.len())
     }
 
     /// Calls `each` with every place of every blob, by kind and id.
     pub fn for_each(&self, mut each: impl FnMut(&Id, &PackedBlob)) {
         for kind in [BlobKind::Data, BlobKind::Tree] {
-            for e in self.entries(kind) {
+            for e in &self.table(kind).entries {
                 let (pack, blob) = self.place(kind, e);
                 each(&pack, &blob);
             }
@@ -423,8 +452,8 @@ mod tests {
             }
             // The first third is in order by now, the rest joins it.
             index.sort(known, 0);
-            prop_assert!(index.data.is_sorted_by_key(|e| (e.id, e.offset)));
-            prop_assert_eq!(index.data.len(), ids.len());
+            prop_assert!(index.data.entries.is_sorted_by_key(|e| (e.id, e.offset)));
+            prop_assert_eq!(index.data.entries.len(), ids.len());
             for b in 0..=u16::MAX / 16 {
                 let id = make(b.to_le_bytes());
                 prop_assert_eq!(index.has(BlobKind::Data, &id), model.contains(&id));

@@ -18,6 +18,21 @@ use crate::execute::journal;
 use crate::memory;
 use crate::step::{self, StepContext, Success, holders, write_control};
 
+/// Why a restore fails whose point is damaged where it is stored.
+const POINT_DAMAGED: &str = "PointDamaged";
+
+/// Reasons for which a restore fails that lie with the point, and not with the place.
+pub(crate) const OF_THE_POINT: [&str; 8] = [
+    POINT_DAMAGED,
+    "BadTree",
+    "BlobMissing",
+    "Damaged",
+    "PackMissing",
+    "RestoredDataDiffers",
+    "SnapshotMissing",
+    "StreamMissing",
+];
+
 /// One recovery on its way.
 struct Recovering<'a> {
     context: &'a StepContext,
@@ -177,8 +192,9 @@ impl<'a> Recovering<'a> {
                 let first = restored.failures.first();
                 let first = first.map(|f| format!("{}: {}", f.item, f.error));
                 let count = restored.failures.len();
+                let reason = if restored.damaged { POINT_DAMAGED } else { "RestoreIncomplete" };
                 let error = PortError::terminal(
-                    "RestoreIncomplete",
+                    reason,
                     format!("{count} items did not come back: {}", first.unwrap_or_default()),
                 )
                 .with_hint("the original was not touched; restore by hand what can be had");

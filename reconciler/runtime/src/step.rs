@@ -10,9 +10,11 @@ use model::desired::{Desired, Hooks, RepositorySpec, Resource};
 use model::error::{ErrorClass, PortError};
 use model::id::{Address, Name, PlanId, SnapshotId, StepId};
 use model::journal::{Body, Outcome};
-use model::observed::{Backoff, Deed, Observed, RepositoryObservation};
+use model::observed::{Backoff, Deed, Observation, Observed, RepositoryObservation};
 use model::plan::{Action, Class, Due, Precondition, SnapshotRef, Step};
+use model::ports::agents::OpenSource;
 use model::ports::engine::BackupOrder;
+use model::ports::state::Change;
 use model::progress::Counts;
 use model::receipt::{
     Control, ControlBody, Evidence, EvidenceKind, Marker, RECEIPT_VERSION, Receipt,
@@ -137,7 +139,11 @@ async fn settle(context: &StepContext, step: &Step, outcome: Outcome) -> Outcome
         _ => Ok(memory::unset(kind::BACKOFF, key)),
     };
     let remembered = match change {
-        Ok(change) => context.world.state.write(&[change]).await,
+        Ok(change) => {
+            let mut changes = vec![change];
+            changes.extend(disproved(step, &outcome));
+            context.world.state.write(&changes).await
+        }
         Err(error) => Err(error),
     };
     let ended = Body::StepEnded {
@@ -151,6 +157,20 @@ async fn settle(context: &StepContext, step: &Step, outcome: Outcome) -> Outcome
         // The effect stands, but our memory of it does not: never called a success.
         Err(error) if outcome.is_success() => failed(&error),
         Err(_) => outcome,
+    }
+}
+
+/// A point that could not be brought back, for a reason of its own, counts as read no longer: the
+/// next plan takes another one, and what may be wrong with this one is found out by reading it
+/// again. For a full disk or a refused place no older point is taken.
+fn disproved(step: &Step, outcome: &Outcome) -> Option<Change> {
+    match (&step.action, outcome) {
+        (Action::Restore { snapshot, .. }, Outcome::Failed { reason, .. })
+            if recovery::OF_THE_POINT.contains(&reason.as_str()) =>
+        {
+            Some(memory::unset(kind::EVIDENCE, snapshot.as_str()))
+        }
+        _ => None,
     }
 }
 
@@ -217,14 +237,7 @@ pub(crate) async fn recheck(context: &StepContext, step: &Step) -> Result<(), Po
         memory: memory::load(&*context.world.state, epochs).await?,
     };
     for precondition in &step.preconditions {
-        plan::precondition(precondition, &now).map_err(|why| {
-            PortError::new(
-                ErrorClass::Waiting,
-                "WorldMoved",
-                format!("the world moved since the plan: {why}"),
-            )
-            .with_hint("the next plan takes what is there into account")
-        })?;
+        plan::precondition(precondition, &now).map_err(|why| world_moved(&why))?;
     }
     Ok(())
 }
@@ -283,7 +296,7 @@ async fn backup(context: &StepContext, step: &Step) -> Result<Success, PortError
     let hooks = document.map(|b| b.hooks.clone()).unwrap_or_default();
     let spec = repository(context, to)?;
     let resource = resource(context, address)?;
-    let source = open(context, resource, &hooks).await?;
+    let source = still_ahead(context, address, open(context, resource, &hooks).await?).await?;
     let receipt = first_words(context, resource, backup.as_ref(), due, &source.marker);
     let before = plan::anomaly::newest_trusted(&context.observed, to, address).cloned();
     let limit = *shrink_percent_max;
@@ -332,9 +345,35 @@ async fn open(
     context: &StepContext,
     resource: &Resource,
     hooks: &Hooks,
-) -> Result<model::ports::agents::OpenSource, PortError> {
+) -> Result<OpenSource, PortError> {
     context.cancel.check()?;
     context.world.agents.open(resource, hooks, &context.cancel).await
+}
+
+/// Stops at a resource that went back since the plan looked at it: its next condition says so,
+/// unless what is there became its newest point.
+async fn still_ahead(
+    context: &StepContext,
+    address: &Address,
+    source: OpenSource,
+) -> Result<OpenSource, PortError> {
+    let Some(Observation::Known { marker, .. }) = context.observed.resources.get(address) else {
+        return Ok(source);
+    };
+    let Some(why) = plan::went_back(marker, &source.marker) else { return Ok(source) };
+    if let Err(error) = source.close.close(true).await {
+        tracing::warn!(resource = %address, "its session did not end well: {error}");
+    }
+    Err(world_moved(&why))
+}
+
+pub(crate) fn world_moved(why: &str) -> PortError {
+    PortError::new(
+        ErrorClass::Waiting,
+        "WorldMoved",
+        format!("the world moved since the plan: {why}"),
+    )
+    .with_hint("the next plan takes what is there into account")
 }
 
 fn first_words(

@@ -10,6 +10,20 @@ pub const CLASSES: [&str; 12] = [
     "commit", "rollback", "adopt",
 ];
 
+/// Words of all faults.
+pub const FAULTS: [&str; 10] = [
+    "fails",
+    "fails-for-good",
+    "hangs",
+    "slow",
+    "done-but-fails",
+    "stale",
+    "partial",
+    "killed-before",
+    "killed-after",
+    "copy-state",
+];
+
 /// Returns the kind of a step.
 pub fn class(action: &Action) -> &'static str {
     match action {
@@ -48,6 +62,21 @@ impl Coverage {
         self.0.iter().find(|((c, f), _)| *c == class && *f == fault).map_or(0, |(_, n)| *n)
     }
 
+    /// Returns what was never shown: a fault that met no step of a kind, a kind of which no step
+    /// was done, or none was ended otherwise. `left_out` are words of faults that were not tried.
+    pub fn missing(&self, left_out: &[&str]) -> Vec<(&'static str, &'static str)> {
+        let steps = |class: &str| !matches!(class, "pass" | "observe");
+        let ends = ["done", "not-done"];
+        let faults =
+            CLASSES.iter().flat_map(|class| FAULTS.iter().map(move |word| (*class, *word)));
+        let ended = CLASSES.iter().filter(|class| steps(class));
+        let ended = ended.flat_map(|class| ends.iter().map(move |word| (*class, *word)));
+        faults
+            .chain(ended)
+            .filter(|(class, word)| !left_out.contains(word) && self.count(class, word) == 0)
+            .collect()
+    }
+
     /// Returns a table for people.
     pub fn table(&self) -> String {
         let mut faults: Vec<&str> = self.0.keys().map(|(_, fault)| *fault).collect();
@@ -65,5 +94,24 @@ impl Coverage {
         }
         text.push('\n');
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_shown_is_missing() {
+        let mut coverage = Coverage::default();
+        for class in CLASSES {
+            for word in FAULTS.into_iter().chain(["done", "not-done"]) {
+                if (class, word) != ("adopt", "hangs") && word != "copy-state" {
+                    coverage.met(class, word);
+                }
+            }
+        }
+        assert_eq!(coverage.missing(&["copy-state"]), [("adopt", "hangs")]);
+        assert_eq!(coverage.missing(&[]).len(), 1 + CLASSES.len());
     }
 }

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use model::id::Address;
+
 use crate::world::things::Kind;
 
 /// The one application of the simulated world.
@@ -127,6 +129,16 @@ impl Documents {
     /// Returns the resource that lies at a place.
     pub fn resource_at(&self, at: &str) -> Option<&ResourceDoc> {
         self.resources.iter().find(|resource| place(&resource.name) == at)
+    }
+
+    /// Returns whether a resource depends on another one, at once or through others.
+    pub fn depends(&self, resource: &Address, on: &Address) -> bool {
+        let at = |address: &Address| {
+            let name = address.resource.as_str();
+            self.resources.iter().position(|resource| resource.name == name)
+        };
+        let (Some(last), Some(first)) = (at(resource), at(on)) else { return false };
+        first < last && self.resources[first + 1..=last].iter().all(|r| r.dependent)
     }
 
     /// Returns the answer to a condition.

@@ -139,36 +139,76 @@ pub struct Found {
     pub verdict: Verdict,
 }
 
-/// Sweeps one scenario over the given operations. Returns runs, findings and coverage.
-pub fn sweep(
-    name: &'static str,
-    scenario: &Scenario,
-    operations: &[Op],
-    forever: bool,
-) -> (u64, Vec<Found>, Coverage) {
-    let (mut runs, mut found, mut coverage) = (0, Vec::new(), Coverage::default());
-    for op in operations {
-        for fault in FAULTS {
-            for nth in 1.. {
-                let mut broken = scenario.clone();
-                if fault == Fault::KilledAfter(Fate::Old) {
-                    // What comes back is what was there three hours after the begin.
-                    broken.events.push((3 * HOUR_MS, Event::CopyState));
-                    broken.events.sort_by_key(|(at, _)| *at);
-                }
-                broken.faults = vec![FaultAt { op: *op, nth, forever, fault }];
-                let verdict = simulate(&broken, false);
-                runs += 1;
-                let calls = verdict.counts.get(op).copied().unwrap_or(0);
-                coverage.add(&verdict.coverage);
-                if !verdict.broken.is_empty() {
-                    found.push(Found { name, scenario: broken, verdict });
-                }
-                if nth >= calls {
-                    break;
+/// One part of a sweep.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The scenario's name.
+    pub name: &'static str,
+    /// The scenario.
+    pub scenario: Scenario,
+    /// Whose calls go wrong.
+    pub op: Op,
+    /// How.
+    pub fault: Fault,
+    /// From the n-th call on, not the n-th alone.
+    pub forever: bool,
+    /// The first call that goes wrong.
+    pub first: u64,
+    /// From one call that goes wrong to the next.
+    pub stride: u64,
+}
+
+/// Returns the parts of a sweep over all scenarios. With `most`, about so many calls of each
+/// operation go wrong in each way instead of all, spread over the run and beginning elsewhere for
+/// each fault; a kill after each record of the journal is never left out.
+pub fn jobs(most: Option<u64>) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    for (name, scenario) in scenarios() {
+        let calls = simulate(&scenario, false).counts;
+        for op in Op::ALL {
+            for (at, fault) in FAULTS.into_iter().enumerate() {
+                for forever in [false, true] {
+                    let journal = op == Op::StateAppend
+                        && fault == Fault::KilledAfter(Fate::Kept)
+                        && !forever;
+                    let calls = calls.get(&op).copied().unwrap_or(0);
+                    let stride = match most {
+                        Some(most) if !journal => calls.div_ceil(most.max(1)).max(1),
+                        _ => 1,
+                    };
+                    let mut scenario = scenario.clone();
+                    if fault == Fault::KilledAfter(Fate::Old) {
+                        // What comes back is what was there three hours after the begin.
+                        scenario.events.push((3 * HOUR_MS, Event::CopyState));
+                        scenario.events.sort_by_key(|(at, _)| *at);
+                    }
+                    let first = 1 + (at as u64 * 2 + u64::from(forever)) % stride;
+                    jobs.push(Job { name, scenario, op, fault, forever, first, stride });
                 }
             }
         }
     }
-    (runs, found, coverage)
+    jobs
+}
+
+/// Runs one part of a sweep. Returns runs, findings and coverage.
+pub fn sweep(job: &Job) -> (u64, Vec<Found>, Coverage) {
+    let (mut runs, mut found, mut coverage) = (0, Vec::new(), Coverage::default());
+    let Job { name, op, fault, forever, .. } = *job;
+    let mut nth = job.first;
+    loop {
+        let mut broken = job.scenario.clone();
+        broken.faults = vec![FaultAt { op, nth, forever, fault }];
+        let verdict = simulate(&broken, false);
+        runs += 1;
+        let calls = verdict.counts.get(&op).copied().unwrap_or(0);
+        coverage.add(&verdict.coverage);
+        if !verdict.broken.is_empty() {
+            found.push(Found { name, scenario: broken, verdict });
+        }
+        if nth >= calls {
+            return (runs, found, coverage);
+        }
+        nth += job.stride;
+    }
 }

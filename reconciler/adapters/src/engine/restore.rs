@@ -7,7 +7,7 @@ use model::error::PortError;
 use model::id::SnapshotId;
 use model::ports::agents::{Beside, NamedSink};
 use model::ports::engine::Restored;
-use model::ports::mover::Overwrite;
+use model::ports::mover::{Overwrite, ProblemKind};
 use model::progress::{Counts, ProgressSink};
 use mover::LocalTarget;
 use repository::{Repository, RestoreOptions};
@@ -72,6 +72,7 @@ fn folder(
             ..Counts::default()
         },
         failures,
+        damaged: summary.problems.iter().any(|problem| problem.kind == ProblemKind::Damaged),
         digest: None,
     })
 }
@@ -104,5 +105,6 @@ fn streams(
         feeding.end(read)?;
     }
     let (counts, digest) = feeding.result();
-    Ok(Restored { counts, failures: Vec::new(), digest: whole.then_some(digest) })
+    let digest = whole.then_some(digest);
+    Ok(Restored { counts, failures: Vec::new(), damaged: false, digest })
 }

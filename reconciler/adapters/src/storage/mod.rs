@@ -1,11 +1,11 @@
 //! Storage services behind the storage port: S3, Google Cloud Storage, Azure Blob, SFTP, restic's
-//! REST server. Called by `engine` when it opens a repository; the files lie as restic lays them, so
-//! that either program works on what the other wrote.
+//! REST server. Called by `engine` when it opens a repository; the files lie as restic lays them,
+//! so that either program works on what the other wrote.
 //!
 //! In reading order: `layout` says where files lie; `web` is the one HTTP client, `refusal` what an
-//! answer or a broken connection means; `object` is a bucket, `s3`, `gcs` and `azure` open and write
-//! one; `rest` is restic's server; `ssh` makes connections and `sftp` uses them; `wait` is how the
-//! engine's threads block on all that; `named` reads restic's names of places.
+//! answer or a broken connection means; `object` is a bucket, `s3`, `gcs` and `azure` open and
+//! write one; `rest` is restic's server; `ssh` makes connections and `sftp` uses them; `wait` is
+//! how the engine's threads block on all that; `named` reads restic's names of places.
 //!
 //! What was weighed. For the clouds: object_store (one HTTP client that can be replaced, aws-lc-rs,
 //! credentials of instances and pods) against opendal (more services and its own layers for retry

@@ -106,8 +106,8 @@ impl ObjectStorage {
 /// A listing under way, handed to and fro between this thread and the client's.
 type Stream = futures_util::stream::BoxStream<'static, object_store::Result<ObjectMeta>>;
 
-/// Returns the error of a listing. What holds nothing is an empty listing: whoever answers that it is
-/// not there speaks of the bucket, or is no such service.
+/// Returns the error of a listing. What holds nothing is an empty listing: whoever answers that it
+/// is not there speaks of the bucket, or is no such service.
 fn of_listing(error: PortError) -> PortError {
     if error.reason != NOT_FOUND {
         return error;

@@ -99,8 +99,9 @@ enum Meaning {
     Refused,
 }
 
-fn meaning(refused: &Refused) -> Meaning {
-    let told = match refused.code.as_str() {
+/// Returns what the service's own word means; `Refused` for one that is not known.
+fn told(refused: &Refused) -> Meaning {
+    match refused.code.as_str() {
         "NoSuchKey" | "BlobNotFound" => Meaning::NotFound,
         "NoSuchBucket" | "ContainerNotFound" => Meaning::NoBucket,
         "PreconditionFailed" | "ConditionNotMet" | "BlobAlreadyExists" => Meaning::Exists,
@@ -150,7 +151,11 @@ fn meaning(refused: &Refused) -> Meaning {
         | "OperationTimedOut" => Meaning::Failed,
         "NotImplemented" => Meaning::Unsupported,
         _ => Meaning::Refused,
-    };
+    }
+}
+
+fn meaning(refused: &Refused) -> Meaning {
+    let told = told(refused);
     if !matches!(told, Meaning::Refused) {
         return told;
     }

@@ -57,6 +57,8 @@ pub struct Restored {
     pub counts: Counts,
     /// What could not be brought back; empty: all is there.
     pub failures: Vec<ItemFailure>,
+    /// Some of that is damaged where it is stored: another place would not have it either.
+    pub damaged: bool,
     /// The content digest, in the shape of the receipt's, where the whole was restored.
     pub digest: Option<String>,
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::desired::{Backup, Retention};
 use model::id::{Address, Name, SnapshotId, StepId};
-use model::plan::{Action, Class, Condition, Estimate, Precondition, RetentionVerdict, Step};
+use model::plan::{
+    Action, Class, Condition, Estimate, Precondition, RetentionVerdict, SnapshotRef, Step,
+};
 
 use super::recovery::describe;
 use super::{Draft, ids};
@@ -208,7 +210,12 @@ fn add(
             stays.insert(point.repository.clone(), BTreeSet::from([point.id().clone()]));
         }
     }
-    // What replaces the old is written and proven before the old goes.
+    // What replaces the old is written and proven before the old goes. A known point whose proof
+    // failed is none of that; were it waited for, damage would keep everything for ever.
+    let failed = |id: &StepId, step: &Step| {
+        matches!(step.action, Action::Verify { snapshot: SnapshotRef::Id(_), .. })
+            && view.observed.memory.backoff.contains_key(id.as_str())
+    };
     let needs = ["backup", "verify"]
         .into_iter()
         .map(|verb| StepId(format!("{verb}/{address}/{repository}")))
@@ -216,6 +223,7 @@ fn add(
             draft.steps.range(first.clone()..).take_while(move |(id, _)| id.0.starts_with(&first.0))
         })
         .filter(|(_, step)| step.action.repository() == Some(repository))
+        .filter(|(id, step)| !failed(id, step))
         .map(|(id, _)| id.clone())
         .collect();
     let names: Vec<&str> = policies.values().map(|(_, policy)| policy.name.as_str()).collect();

@@ -2,6 +2,7 @@
 //! those of one subject; the ports call them right before or after what they do. None of them
 //! reads our records to learn what is true.
 
+mod order;
 mod recoveries;
 mod removals;
 mod success;
@@ -62,6 +63,7 @@ impl World {
         match &record.body {
             JournalBody::StepBegun { step, action, .. } => {
                 self.note(format_args!("[{actor}] begins {step}"));
+                self.on_begun(actor, step, action);
                 self.actors[actor].running.insert(step.clone(), action.clone());
             }
             JournalBody::StepEnded { step, outcome, .. } => {
@@ -83,7 +85,10 @@ impl World {
                     let state = self.actors[actor].state;
                     self.states[state].lineage.applied = number;
                 }
-                (kind::PLAN, _) => self.actors[actor].plan = Some(value.clone()),
+                (kind::PLAN, _) => {
+                    self.actors[actor].plan = Some(value.clone());
+                    self.actors[actor].read = None;
+                }
                 (kind::EVIDENCE, id) => self.proof_is_true(id, value),
                 _ => {}
             }
@@ -127,10 +132,13 @@ impl World {
         if let ControlBody::Baseline { address, .. } = &control.body {
             let place = documents::place(address.resource.as_str());
             if self.runs(actor, |a| matches!(a, Action::Adopt { .. })) {
-                self.removal(actor, "adopt");
+                // A clock that went back holds no adoption: it takes nothing away, and says only
+                // what is there.
+                self.doubted(actor, "what is there is adopted");
             }
+            let now_ms = self.now_ms();
             if let Some(thing) = self.things.get_mut(&place) {
-                thing.measured = None;
+                thing.measured_since_ms = now_ms;
             }
         }
     }

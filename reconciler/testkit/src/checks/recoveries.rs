@@ -161,8 +161,7 @@ impl World {
             }
         };
         let due_ms = recovery.swapped_ms + i64::try_from(hours).unwrap_or(0) * 3_600_000;
-        let skew_ms = self.actors[actor].skew_ms.abs();
-        if self.now_ms() + skew_ms + SLACK_MS < due_ms {
+        if self.clock_ms(actor) + SLACK_MS < due_ms {
             self.broke("P7", format!("the recovery at {place} is ended before its time"));
         }
         let usable = thing.live.as_ref().is_some_and(|live| !live.damaged);

@@ -1,12 +1,13 @@
 //! What is removed: points, stored data, and what recoveries kept. P1, P2, P4 and P8.
 
-use model::id::SnapshotId;
+use model::id::{Address, SnapshotId};
 use model::plan::Action;
 
 use super::TOLERANCE_MS;
 use crate::documents;
 use crate::world::World;
-use crate::world::things::{Kind, Thing};
+use crate::world::stores::Body;
+use crate::world::things::Kind;
 
 /// Things that make a mass loss, as `docs/semantics.md` says: at least so many, and more than this
 /// per cent.
@@ -17,15 +18,7 @@ impl World {
     /// Nothing is removed while git, our memory, the clock or the fleet went back or away and
     /// nobody has accepted that (P4, P8).
     pub(crate) fn removal(&mut self, actor: usize, what: &str) {
-        if let Some(why) = self.git_went_back(actor) {
-            self.broke("P8", format!("{what} although {why}"));
-        }
-        if let Some(why) = self.memory_went_back(actor) {
-            self.broke("P4", format!("{what} although {why}"));
-        }
-        if let Some(why) = self.fleet_is_gone(actor) {
-            self.broke("P1", format!("{what} although {why}"));
-        }
+        self.doubted(actor, what);
         let accepted = &self.states[self.actors[actor].state].accepted;
         let clock_accepted = accepted.iter().any(|word| word.starts_with("clock:"));
         let now_ms = self.clock_ms(actor);
@@ -38,6 +31,19 @@ impl World {
         }
     }
 
+    /// The part of [`World::removal`] that holds adoptions too.
+    pub(crate) fn doubted(&mut self, actor: usize, what: &str) {
+        if let Some(why) = self.git_went_back(actor) {
+            self.broke("P8", format!("{what} although {why}"));
+        }
+        if let Some(why) = self.memory_went_back(actor) {
+            self.broke("P4", format!("{what} although {why}"));
+        }
+        if let Some(why) = self.fleet_is_gone(actor) {
+            self.broke("P1", format!("{what} although {why}"));
+        }
+    }
+
     pub(crate) fn git_went_back(&self, actor: usize) -> Option<String> {
         if self.actors[actor].by_hand {
             return None;
@@ -46,8 +52,10 @@ impl World {
         let (now, applied) = (self.actors[actor].pass.commit?, state.lineage.applied?);
         let commit = self.history.commits.get(now)?;
         let accepted = state.accepted.contains(&format!("commit:{}", commit.id));
-        // What was never fetched by this memory cannot be compared.
-        let comparable = state.lineage.fetched.contains(&applied);
+        // What was never fetched by this memory cannot be compared, and what git does not say
+        // proves nothing: `docs/scenarios/config-git-lost.md`.
+        let untold = self.actors[actor].pass.untold;
+        let comparable = state.lineage.fetched.contains(&applied) && !untold;
         (comparable && !accepted && !self.history.descends(now, applied)).then(|| {
             format!("commit {} does not descend from the one that was applied", commit.id.short())
         })
@@ -79,16 +87,31 @@ impl World {
             .then(|| format!("{gone} things are gone at once"))
     }
 
-    /// Whether a thing shows that it went back since its newest point, so that anybody who looks
-    /// can see it.
-    pub(crate) fn shows_going_back(thing: &Thing) -> bool {
-        let (Some((identity, position)), Some(live)) = (thing.measured, &thing.live) else {
-            return false;
-        };
+    /// Whether a thing shows that it went back since its newest point, so that anybody can see it
+    /// who looks with this clock. Newest is what is stamped last and not ahead of the clock: after
+    /// a clock went wrong, nothing beside the data tells which point was made last.
+    pub(crate) fn shows_going_back(
+        &self,
+        place: &str,
+        clock_ms: i64,
+        but: Option<&SnapshotId>,
+    ) -> bool {
+        let Some(thing) = self.things.get(place) else { return false };
+        let Some(live) = &thing.live else { return false };
+        let points = self.stores.values().filter_map(|store| store.body.as_ref());
+        let receipts = points
+            .flat_map(|body| body.points())
+            .filter(|point| but != Some(&point.info.id) && point.made_ms > thing.measured_since_ms)
+            .filter_map(|point| point.info.receipt.as_ref())
+            .filter(|of| of.complete && documents::place(of.address.resource.as_str()) == place)
+            .filter(|of| of.taken_at.as_millisecond() <= clock_ms + TOLERANCE_MS);
+        let Some(newest) = receipts.max_by_key(|receipt| receipt.taken_at) else { return false };
+        let was = &newest.marker;
+        let is_behind = |name: &str| was.counters.get(name).is_some_and(|at| live.position < *at);
         match thing.kind {
             Kind::Folder => false,
-            Kind::File => live.position < position,
-            Kind::Server => live.identity != identity || live.position < position,
+            Kind::File => is_behind("changes"),
+            Kind::Server => was.identity != thing.marker(live).identity || is_behind("lsn"),
         }
     }
 
@@ -113,7 +136,7 @@ impl World {
                 continue;
             };
             let name = address.resource.as_str();
-            self.point_may_go(actor, name, id);
+            self.point_may_go(actor, name, id, was_full(&body, address));
             let stays = body.points().any(|other| {
                 !ids.contains(&other.info.id)
                     && other.info.address.as_ref() == Some(address)
@@ -127,7 +150,7 @@ impl World {
     }
 
     /// A point goes only by a document, and only while its thing is there and as it should be.
-    fn point_may_go(&mut self, actor: usize, name: &str, id: &SnapshotId) {
+    fn point_may_go(&mut self, actor: usize, name: &str, id: &SnapshotId, was_full: bool) {
         let ruled = self.asked(actor).is_some_and(|asked| {
             asked.keep_last.is_some() && asked.resources.iter().any(|r| r.name == name)
         });
@@ -137,13 +160,17 @@ impl World {
         let (since_ms, now_ms) = (self.actors[actor].pass.since_ms, self.now_ms());
         let misled = self.actors[actor].pass.misled;
         let Some(thing) = self.things.get(&documents::place(name)) else { return };
-        if thing.was_away(since_ms, now_ms) && !misled {
+        let (place, clock_ms) = (documents::place(name), self.clock_ms(actor));
+        let went_back = self.shows_going_back(&place, clock_ms, None);
+        // One that is empty, and of which no point ever held anything, was never seen otherwise.
+        let always_empty = thing.reachable && thing.live.is_some() && !was_full;
+        if thing.was_away(since_ms, now_ms) && !misled && !always_empty {
             self.broke("P1", format!("points of {name} go while it is away"));
             return;
         }
         let settled = thing.disturbed_ms < since_ms && !misled;
         let broken = thing.live.as_ref().is_some_and(|live| live.damaged);
-        if settled && (broken || Self::shows_going_back(thing)) {
+        if settled && (broken || went_back) {
             self.broke("P8", format!("points of {name} go while it is not what it was"));
         } else if thing.open_recovery().is_some() && self.one_memory(actor) {
             self.broke("P7", format!("points of {name} go before its recovery is ended"));
@@ -167,4 +194,13 @@ impl World {
         }
         self.removal(actor, &format!("{path} is pruned"));
     }
+}
+
+/// Whether any point of a resource says that there was something in it.
+fn was_full(body: &Body, address: &Address) -> bool {
+    let of = body.points().filter_map(|point| point.info.receipt.as_ref());
+    of.filter(|receipt| receipt.address == *address).any(|receipt| {
+        let counts = &receipt.marker.counts;
+        counts.values().any(|count| *count > 0) || (counts.is_empty() && receipt.files > 0)
+    })
 }

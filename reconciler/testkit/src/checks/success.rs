@@ -6,17 +6,13 @@ use model::plan::{Action, SnapshotRef};
 
 use crate::documents;
 use crate::world::World;
-use crate::world::things::Kind;
 
 impl World {
     /// A point was written.
     pub fn on_backup(&mut self, actor: usize, path: &str, id: &SnapshotId) {
-        let body = self.stores.get(path).and_then(|store| store.body.clone());
-        let Some(receipt) =
-            body.as_ref().and_then(|b| b.snaps.get(id)).and_then(|s| s.info.receipt.clone())
-        else {
-            return;
-        };
+        let body = self.stores.get(path).and_then(|store| store.body.as_ref());
+        let made = body.and_then(|body| body.snaps.get(id));
+        let Some(receipt) = made.and_then(|made| made.info.receipt.clone()) else { return };
         let name = receipt.address.resource.as_str().to_owned();
         let place = documents::place(&name);
         let planned = |action: &Action| {
@@ -26,7 +22,8 @@ impl World {
         if !self.runs(actor, planned) {
             self.broke("P3", format!("{name} is backed up by no step"));
         }
-        if let (Some(slot), Some(body)) = (receipt.slot, &body) {
+        let body = self.stores.get(path).and_then(|store| store.body.as_ref());
+        if let (Some(slot), Some(body)) = (receipt.slot, body) {
             let visible = self.actors[actor].pass.stores.get(path);
             let twice = body.points().any(|other| {
                 visible.is_some_and(|ids| ids.contains(&other.info.id))
@@ -52,19 +49,11 @@ impl World {
         let in_future = self
             .newest_visible(actor)
             .is_some_and(|newest| newest.as_millisecond() - clock_ms > super::TOLERANCE_MS);
-        let Some(thing) = self.things.get_mut(&place) else { return };
+        let shows = self.shows_going_back(&place, clock_ms, Some(id));
+        let Some(thing) = self.things.get(&place) else { return };
         let settled = thing.disturbed_ms < last_ms && !misled;
-        let went_back = Self::shows_going_back(thing) && settled && every_store && !in_future;
+        let went_back = shows && settled && every_store && !in_future;
         let paused = thing.open_recovery().is_some() && one_memory;
-        let number = |name: &str| receipt.marker.counters.get(name).copied();
-        let position = match thing.kind {
-            Kind::Folder => None,
-            Kind::File => number("changes"),
-            Kind::Server => number("lsn"),
-        };
-        if let (true, Some(position), Some(live)) = (receipt.complete, position, &thing.live) {
-            thing.measured = Some((live.identity, position));
-        }
         if went_back {
             self.broke(
                 "P8",
@@ -79,6 +68,9 @@ impl World {
     /// A step is called finished to those who watch (P6).
     pub fn on_ended(&mut self, actor: usize, step: &StepId, outcome: &Outcome) {
         let Some(action) = self.actors[actor].running.remove(step) else { return };
+        if outcome.is_success() {
+            self.actors[actor].pass.done.insert(step.clone());
+        }
         let class = crate::coverage::class(&action);
         self.coverage.met(class, if outcome.is_success() { "done" } else { "not-done" });
         let Outcome::Done { snapshot, .. } = outcome else { return };

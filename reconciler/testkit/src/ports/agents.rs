@@ -201,7 +201,9 @@ impl Agents for SimulatedAgents {
                 let now = clock(world, actor);
                 let seen = observation(reach(world, &resource.agent)?, &at, now);
                 world.on_probe(actor, &at);
-                world.answers.insert(key, Answer::Resource(seen.clone()));
+                if world.answers_again {
+                    world.answers.insert(key, Answer::Resource(seen.clone()));
+                }
                 Ok(seen)
             };
             match self.0.call(Op::AgentsProbe, &at, Some(cancel), act).await {
@@ -400,6 +402,7 @@ fn swap(
         Some(Stage::Beside) => {}
     }
     world.on_swap(actor, &at, token);
+    let clock_ms = world.clock_ms(actor);
     let Some(thing) = world.things.get_mut(&at) else { return Err(out_of_reach(&at)) };
     let beside = thing.recoveries.get(token).and_then(|r| r.beside.clone()).unwrap_or_default();
     let old = thing.live.clone();
@@ -409,7 +412,7 @@ fn swap(
     let half = thing.in_place && old.is_some() && matches!(fault, Some(Fault::KilledAfter(_)));
     if let Some(recovery) = thing.recoveries.get_mut(token) {
         recovery.old.clone_from(&old);
-        recovery.swapped_ms = now_ms;
+        recovery.swapped_ms = clock_ms;
         recovery.stage = if half { Stage::Half } else { Stage::Swapped };
     }
     thing.live = match old {
@@ -418,7 +421,7 @@ fn swap(
         _ => Some(restored),
     };
     thing.swapped.insert(token.to_owned());
-    thing.measured = None;
+    thing.measured_since_ms = now_ms;
     thing.note(now_ms);
     Ok(thing.recoveries.get(token).and_then(|recovery| kept(recovery, &at)))
 }
@@ -458,7 +461,7 @@ fn end(
             thing.server.1 += 1;
             (live.identity, live.position) = thing.server;
         }
-        thing.measured = None;
+        thing.measured_since_ms = now_ms;
         thing.empty_by_word = by_hand && thing.live.as_ref().is_some_and(|l| l.rows.is_empty());
     }
     thing.note(now_ms);

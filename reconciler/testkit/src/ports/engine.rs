@@ -207,7 +207,9 @@ impl Engine for SimulatedEngine {
                 }
                 let mut seen = observe(world, spec)?;
                 world.on_look(actor, path(spec));
-                world.answers.insert(key, Answer::Repository(seen.clone()));
+                if world.answers_again {
+                    world.answers.insert(key, Answer::Repository(seen.clone()));
+                }
                 if let (Some(Fault::Partial), RepositoryObservation::Known { snapshots, .. }) =
                     (fault, &mut seen)
                 {
@@ -342,7 +344,7 @@ impl Engine for SimulatedEngine {
                 Vec::new()
             };
             let digest = paths.is_empty().then(|| content::digest(&files));
-            Ok(Restored { counts: counts(&files), failures, digest })
+            Ok(Restored { counts: counts(&files), failures, damaged: false, digest })
         })
     }
 

@@ -17,6 +17,7 @@ use crate::coverage;
 use crate::faults::{Fate, Fault, Op};
 use crate::random::Random;
 use crate::time::Time;
+use crate::world::content::fingerprint;
 use crate::world::{SharedWorld, World};
 
 /// How long a call that hangs is waited for: what an adapter's own time limit would be.
@@ -114,6 +115,9 @@ impl Ports {
             Ok(_) => "ok",
             Err(error) => error.reason,
         };
+        let what = [op as u8, u8::try_from(self.actor).unwrap_or(u8::MAX)];
+        let told = [subject.as_bytes(), &what, word.as_bytes()];
+        world.stamp(told.iter().fold(0, |all, part| all ^ fingerprint(part).rotate_left(7)));
         world.note(format_args!("[{}] {op:?} {subject}: {word}", self.actor));
         Some(result)
     }

@@ -88,7 +88,11 @@ impl Source for SimulatedSource {
         };
         Box::pin(async move {
             let answer = self.0.call(Op::SourceAncestry, new.short(), None, act).await;
-            answer.unwrap_or(Ancestry::Unknown)
+            let answer = answer.unwrap_or(Ancestry::Unknown);
+            if answer == Ancestry::Unknown {
+                self.0.world.lock().actors[actor].pass.untold = true;
+            }
+            answer
         })
     }
 }

@@ -278,7 +278,8 @@ pub(crate) fn bring_back(store: &mut Store, now_ms: i64) {
     }
 }
 
-fn rot(store: &mut Store, _now_ms: i64) {
+fn rot(store: &mut Store, now_ms: i64) {
+    store.rotted_ms = Some(now_ms);
     let Some(body) = &mut store.body else { return };
     let newest = body.points().max_by_key(|point| point.made_ms);
     let Some(key) = newest.and_then(|point| point.files.values().next().copied()) else { return };

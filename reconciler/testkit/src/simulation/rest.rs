@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use model::cancel::Cancel;
-use model::plan::Wait;
+use model::id::StepId;
+use model::journal::Outcome;
+use model::receipt::ControlBody;
+use runtime::execute::Summary;
 use runtime::{Observer, Pass};
 
 use super::events::bring_back;
@@ -20,6 +23,8 @@ use crate::world::things::Stage;
 const PASSES_MAX: usize = 24;
 /// Between two of these passes: longer than any backoff.
 const BETWEEN_MS: i64 = 65 * 60_000;
+/// Longer than a pass takes that has nothing to do.
+const A_PASS_MS: i64 = 2 * 60_000;
 /// Records that a memory of such a world holds at the most (P10).
 const RECORDS_MAX: usize = 600;
 
@@ -59,20 +64,28 @@ impl Director {
             self.shared.lock().show(&pass);
             let asked = self.decide(&pass.plan).await;
             // The time after which a policy ends a recovery comes by itself.
-            let timed = |deferred: &model::plan::Deferred| deferred.code == "CommitTimeNotReached";
-            let ended = pass.plan.report.deferred.iter().any(timed);
-            let idle = summary.done == 0 && summary.failed == 0;
-            let waits = summary
-                .waiting
-                .values()
-                .flatten()
-                .any(|wait| !matches!(wait, Wait::Backoff { .. } | Wait::Budget { .. }));
-            if idle && !asked && !waits && !ended {
+            let deferred = pass.plan.report.deferred.iter();
+            let due = deferred
+                .filter(|deferred| deferred.code == "CommitTimeNotReached")
+                .map(|deferred| deferred.until.map_or(0, |until| until.as_millisecond()))
+                .min();
+            let hopes = due.is_some() || self.hopes(&summary);
+            let soon_ms = self.until_the_next_slot(time.now_ms());
+            let restless = summary.done > 0 || asked || hopes;
+            if !restless && soon_ms > A_PASS_MS {
                 last = Some(pass);
                 break;
             }
-            if !summary.waiting.is_empty() || summary.failed > 0 || ended {
+            if let Some(due) = due
+                && summary.done == 0
+            {
+                // A clock that was ahead may have put that off for a day and more.
+                time.sleep_ms(BETWEEN_MS.max(due - time.now_ms())).await;
+            } else if hopes {
                 time.sleep_ms(BETWEEN_MS).await;
+            } else if !restless {
+                // The pass that must do nothing would meet the next slot.
+                time.sleep_ms(soon_ms + A_PASS_MS).await;
             }
         }
         let Some(pass) = last else {
@@ -81,6 +94,23 @@ impl Director {
         };
         self.nothing_is_left(&pass);
         self.does_nothing(&world, &*lease, &observer, &cancel).await;
+    }
+
+    /// How long it is until backups are due again.
+    fn until_the_next_slot(&self, now_ms: i64) -> i64 {
+        let every_ms = i64::try_from(self.scenario.documents.every_h).unwrap_or(1) * 3_600_000;
+        every_ms - now_ms.rem_euclid(every_ms)
+    }
+
+    /// Whether time may bring on what waits or failed. The proof of a point that is damaged fails
+    /// for ever; to sleep over it would let backups come due for ever too.
+    fn hopes(&self, summary: &Summary) -> bool {
+        let world = self.shared.lock();
+        let failed = summary.outcomes.iter().filter(|(_, outcome)| {
+            matches!(outcome, Outcome::Failed { .. } | Outcome::Partial { .. })
+        });
+        let mut open = failed.map(|(step, _)| step).chain(summary.waiting.keys());
+        open.any(|step| !world.proves_damage(step))
     }
 
     /// Everything works again, and the configuration is as at first.
@@ -111,9 +141,10 @@ impl Director {
         if matches!(self.scenario.documents.then, documents::Then::Rollback(_)) {
             self.scenario.documents.then = documents::Then::Wait;
         }
-        // A budget smaller than what comes to be removed lets it go in many passes: a person widens
-        // it.
+        // A budget smaller than what comes to be removed, or to be brought back within a day, lets
+        // it pass in many passes: a person widens it.
         self.scenario.documents.expiries_a_run = None;
+        self.scenario.documents.restores_a_day = None;
         self.push(Push::Restore);
     }
 
@@ -147,7 +178,13 @@ impl Director {
         let mut shared = self.shared.lock();
         let after = effects(&shared);
         match result {
-            Ok((_, summary)) if summary.done == 0 && summary.failed == 0 && before == after => {}
+            Ok((_, summary)) if summary.done == 0 && before == after => {
+                drop(shared);
+                if self.hopes(&summary) {
+                    let mut shared = self.shared.lock();
+                    shared.broke("convergence", "a pass after rest leaves something to be done");
+                }
+            }
             Ok((_, summary)) => {
                 let detail = format!("a pass after rest did {} steps", summary.done);
                 shared.broke("convergence", detail);
@@ -158,27 +195,47 @@ impl Director {
 }
 
 impl World {
+    /// Whether a step reads a point again that is damaged.
+    fn proves_damage(&self, step: &StepId) -> bool {
+        let mut parts = step.as_str().split('/');
+        let (Some("verify"), Some(short)) = (parts.next(), parts.next_back()) else { return false };
+        let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
+        let mut damaged = bodies.flat_map(|b| b.points().filter(|point| !b.is_whole(point)));
+        damaged.any(|point| point.info.id.as_str().starts_with(short))
+    }
+
     /// What is there and well has a whole point in each repository; what is gone and was to be
     /// restored is back, if a whole point of it exists.
     fn thing_is_safe(&mut self, documents: &documents::Documents, name: &str) {
         let Some(thing) = self.things.get(&documents::place(name)).cloned() else { return };
-        if thing.recoveries.values().any(|recovery| recovery.stage == Stage::Half) {
+        // A half that something whole took the place of since is only left over.
+        let half = thing.recoveries.values().any(|recovery| recovery.stage == Stage::Half);
+        if half && thing.live.as_ref().is_none_or(|live| live.damaged) {
             self.broke("P5", format!("{name} is left half-way"));
         }
         if thing.open_recovery().is_some() {
             return;
         }
         let live = thing.live.as_ref().filter(|live| !live.rows.is_empty());
+        // What is empty and cannot be used is damaged.
+        let damaged = thing.live.as_ref().is_some_and(|live| live.damaged);
+        let unwell = if damaged { "damaged" } else { "lost" };
+        let went_back = self.shows_going_back(&documents::place(name), self.now_ms(), None);
         let of = |snap: &crate::world::stores::Snap| {
             snap.info.address.as_ref().is_some_and(|a| a.resource.as_str() == name)
                 && snap.info.receipt.as_ref().is_some_and(|r| r.complete && r.files > 0)
         };
         match live {
-            Some(live) if !live.damaged && !Self::shows_going_back(&thing) => {
+            Some(live) if !live.damaged && !went_back => {
                 let now = thing.stored(live);
                 for (repository, _) in &documents.repositories {
                     let store = &self.stores[&documents::store(repository)];
                     let Some(body) = &store.body else { continue };
+                    // What rots is seen when it is read or written again, not before.
+                    let unseen_ms = i64::try_from(documents.every_h + 1).unwrap_or(1) * 3_600_000;
+                    if store.rotted_ms.is_some_and(|at| self.now_ms() - at < unseen_ms) {
+                        continue;
+                    }
                     let whole = body.points().filter(|snap| of(snap)).any(|snap| {
                         body.read(snap).is_some_and(|files| {
                             thing.history.iter().any(|(_, stored)| **stored == files)
@@ -196,7 +253,11 @@ impl World {
                 }
             }
             None if thing.empty_by_word && thing.live.is_some() => {}
-            None if documents.answer("lost") == "restore" => {
+            // Noted as served beside the data, never put in place, and forgotten by our memory:
+            // such a token is served (`docs/semantics.md`, "Recoveries"), and the plan tells a
+            // person so.
+            None if self.states[0].ever_doubted && self.noted_in_vain(name) => {}
+            None if documents.answer(unwell) == "restore" => {
                 let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
                 let can = bodies.into_iter().any(|body| {
                     body.points().any(|snap| {
@@ -211,6 +272,18 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Whether a token of a thing is noted as served that never was put in place.
+    fn noted_in_vain(&self, name: &str) -> bool {
+        let Some(thing) = self.things.get(&documents::place(name)) else { return false };
+        let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
+        bodies.flat_map(|body| body.controls()).any(|control| match control.body {
+            ControlBody::RecoveryServed { address, token, .. } => {
+                address.resource.as_str() == name && !thing.swapped.contains(&token)
+            }
+            _ => false,
+        })
     }
 
     /// P9: a text from the config repository's secrets is nowhere else.

@@ -12,11 +12,11 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::id::{SnapshotId, StepId};
-use model::plan::Action;
+use model::plan::{Action, Plan};
 use tokio::sync::Notify;
 
 use crate::coverage::Coverage;
-use crate::faults::{Fate, FaultAt, Op};
+use crate::faults::{Fate, Fault, FaultAt, Op};
 use crate::time::Time;
 use content::Shared;
 use history::History;
@@ -38,8 +38,12 @@ pub struct PassFacts {
     pub stores: BTreeMap<String, BTreeSet<SnapshotId>>,
     /// What was in each place when it was looked at first and last.
     pub probed: BTreeMap<String, (Seen, Seen)>,
+    /// Steps that succeeded.
+    pub done: BTreeSet<StepId>,
     /// An answer was stale or partial.
     pub misled: bool,
+    /// Git could not say how its commit relates to the one that was applied.
+    pub untold: bool,
     /// Calls of ports so far.
     pub calls: u64,
 }
@@ -70,6 +74,8 @@ pub struct Actor {
     pub running: BTreeMap<StepId, Action>,
     /// The last plan that it wrote down.
     pub plan: Option<Vec<u8>>,
+    /// The same plan, once a check has read it.
+    pub read: Option<Arc<Plan>>,
     /// A person runs it.
     pub by_hand: bool,
 }
@@ -107,6 +113,8 @@ pub struct World {
     pub calm: bool,
     /// Calls of each operation.
     pub counts: BTreeMap<Op, u64>,
+    /// Some answer will be stale, so the last ones are kept.
+    pub answers_again: bool,
     /// Last answers, for stale ones.
     pub answers: BTreeMap<String, Answer>,
     /// Broken promises.
@@ -146,6 +154,7 @@ impl World {
             states: Vec::new(),
             copies: BTreeMap::new(),
             actors: Vec::new(),
+            answers_again: faults.iter().any(|f| f.fault == Fault::Stale),
             faults,
             calm: false,
             counts: BTreeMap::new(),
@@ -171,14 +180,20 @@ impl World {
         self.given
     }
 
-    /// Notes what happened.
+    /// Notes what happened, for those who read the trace.
     pub fn note(&mut self, line: std::fmt::Arguments<'_>) {
-        let mut text = String::with_capacity(96);
-        let _ = write!(text, "{:>9.3} {line}", (self.now_ms() - BEGIN_MS) as f64 / 1000.0);
-        self.mark = self.mark.rotate_left(5) ^ content::fingerprint(text.as_bytes());
+        let now_ms = self.now_ms();
         if let Some(trace) = &mut self.trace {
+            let mut text = String::with_capacity(96);
+            let _ = write!(text, "{:>9.3} {line}", (now_ms - BEGIN_MS) as f64 / 1000.0);
             trace.push(text);
         }
+    }
+
+    /// Adds something that happened to the mark, which tells two runs apart without a trace.
+    pub fn stamp(&mut self, what: u64) {
+        let now = self.now_ms().cast_unsigned();
+        self.mark = (self.mark.rotate_left(5) ^ what ^ now).wrapping_mul(0x0100_0000_01b3);
     }
 
     /// Notes what helps a reader only: it changes nothing.

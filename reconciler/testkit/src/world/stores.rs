@@ -139,6 +139,8 @@ pub struct Store {
     pub copy: Option<Body>,
     /// How often a repository was made here.
     pub made: u32,
+    /// Stored content rotted at this instant.
+    pub rotted_ms: Option<i64>,
     /// It went back to an earlier state at this instant.
     pub went_back_ms: Option<i64>,
 }

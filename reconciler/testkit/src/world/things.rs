@@ -51,7 +51,8 @@ pub struct OnHost {
     pub beside: Option<Shared>,
     /// What was in place before.
     pub old: Option<Live>,
-    /// When it was swapped in.
+    /// When it was swapped in, by the clock of whoever did it: that is all that can be written
+    /// down.
     pub swapped_ms: i64,
 }
 
@@ -80,9 +81,9 @@ pub struct Thing {
     pub disturbed_ms: i64,
     /// When it last was absent, empty or out of reach, and until when; `None`: it is so.
     pub away: Vec<(i64, Option<i64>)>,
-    /// The highest position that a whole point was taken at since the resource was last measured
-    /// anew, and the identity it belonged to.
-    pub measured: Option<(u64, u64)>,
+    /// When it was last measured anew (put in place, taken back, adopted): older points say nothing
+    /// of where it should be.
+    pub measured_since_ms: i64,
     /// A person rolled a recovery back, and what came back was empty: that is right by their word.
     pub empty_by_word: bool,
 }
@@ -103,7 +104,7 @@ impl Thing {
             history: Vec::new(),
             disturbed_ms: now_ms,
             away: Vec::new(),
-            measured: None,
+            measured_since_ms: now_ms - 1,
             empty_by_word: false,
         };
         thing.note(now_ms);

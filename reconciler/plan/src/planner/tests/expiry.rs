@@ -2,8 +2,8 @@
 
 use insta::assert_snapshot;
 use model::desired::{Budget, Point, Scope};
-use model::observed::Deed;
-use model::plan::Action;
+use model::observed::{Backoff, Deed};
+use model::plan::{Action, Plan};
 
 use crate::testing::*;
 
@@ -77,6 +77,25 @@ fn the_newest_proven_point_stays_whatever_the_rules_say() {
     let verdicts = retention(&world);
     let verdict = verdicts.iter().find(|v| v.snapshot == snapshot("a4")).unwrap();
     assert_eq!(verdict.reasons, ["newest proven point"]);
+}
+
+/// Damage would keep everything for ever, if each try to prove a damaged point had to succeed
+/// first.
+#[test]
+fn a_proof_that_failed_before_holds_nothing() {
+    let world = || five().with(|w| drop(w.observed.memory.evidence.remove(&snapshot("a0"))));
+    let plan = world().plan();
+    let verify = plan.steps.iter().find(|s| matches!(s.action, Action::Verify { .. })).unwrap();
+    let needs = |plan: &Plan| {
+        let expire = plan.steps.iter().find(|s| matches!(s.action, Action::Expire { .. }));
+        expire.unwrap().needs.clone()
+    };
+    assert_eq!(needs(&plan), std::slice::from_ref(&verify.id));
+    let failed = world().with(|w| {
+        let backoff = Backoff { failures: 3, until: ago(1), error: "it is damaged".to_owned() };
+        w.observed.memory.backoff.insert(verify.id.to_string(), backoff);
+    });
+    assert_eq!(needs(&failed.plan()), []);
 }
 
 #[test]
