@@ -420,10 +420,15 @@ pub struct EndArgs {
 }
 
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Example: mainstay approve 4f1d22aa93c0")]
+#[command(after_help = "Examples:
+  mainstay approve 4f1d22aa93c0
+  mainstay approve 4f1d22aa93c0 --step restore/shop/orders")]
 pub struct ApproveArgs {
     /// The digest that `mainstay plan` prints, or its beginning
     pub digest: String,
+    /// Only this destructive step of the plan, as it is now; may be given several times
+    #[arg(long = "step", value_name = "STEP")]
+    pub steps: Vec<String>,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -316,12 +316,33 @@ pub struct Retention {
     pub yearly: Keep,
     /// Everything of the last so many seconds.
     pub within_s: Option<u64>,
+    /// The newest of each period of the last so many seconds.
+    #[serde(default)]
+    pub within_each: WithinEach,
     /// Everything that carries one of these tags.
     pub tags: BTreeSet<String>,
     /// Never fewer than this many good points, whatever the rules say; at least 1.
     pub at_least: u32,
     /// IANA name of the zone of day and coarser.
     pub time_zone: String,
+}
+
+/// For each period, how many seconds back its newest points stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WithinEach {
+    /// UTC hours.
+    pub hourly_s: Option<u64>,
+    /// Days.
+    pub daily_s: Option<u64>,
+    /// ISO weeks.
+    pub weekly_s: Option<u64>,
+    /// Months.
+    pub monthly_s: Option<u64>,
+    /// Quarters.
+    pub quarterly_s: Option<u64>,
+    /// Years.
+    pub yearly_s: Option<u64>,
 }
 
 /// Which resources are backed up when, to where, kept how.

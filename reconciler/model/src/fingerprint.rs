@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::digest::{Bag, Digest};
 use crate::id::{Address, Name, RepositoryId, SnapshotId};
 use crate::observed::{Memory, Observation, Observed, RepositoryObservation, SnapshotInfo};
-use crate::receipt::{Control, Evidence};
+use crate::receipt::{Control, Evidence, Marker};
 
 /// The parts of an observation's digest that grow with the fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,14 +34,16 @@ impl Fingerprint {
         parts
     }
 
-    /// Notes that what is known of a resource changed.
+    /// Notes that what is known of a resource changed. When it was looked at is left out: nothing
+    /// is decided by it, and each look would change the digest of a fleet that stands still.
     pub fn resource(
         &mut self,
         address: &Address,
         before: Option<&Observation>,
         after: Option<&Observation>,
     ) {
-        replace(&mut self.resources, address, before, after);
+        let (before, after) = (before.map(Seen::of), after.map(Seen::of));
+        replace(&mut self.resources, address, before.as_ref(), after.as_ref());
     }
 
     /// Notes that a repository was read anew.
@@ -96,6 +98,31 @@ impl Fingerprint {
     }
 }
 
+/// What a probe said, without when.
+#[derive(PartialEq, Serialize)]
+enum Seen<'o> {
+    Known(&'o Marker, Option<u64>, Option<u64>, Option<&'o str>),
+    Absent(&'o str),
+    Unknown(&'o str, &'o str),
+}
+
+impl<'o> Seen<'o> {
+    fn of(seen: &'o Observation) -> Self {
+        match seen {
+            Observation::Known { marker, bytes, entries, damaged, at: _ } => {
+                Self::Known(marker, *bytes, *entries, damaged.as_deref())
+            }
+            Observation::Absent { detail, at: _ } => Self::Absent(detail),
+            Observation::Unknown { reason, detail } => Self::Unknown(reason, detail),
+        }
+    }
+}
+
+/// Returns whether two looks at a resource found the same.
+pub fn is_same(a: &Observation, b: &Observation) -> bool {
+    Seen::of(a) == Seen::of(b)
+}
+
 #[derive(Serialize)]
 enum Repository<'o> {
     Known {
@@ -145,11 +172,12 @@ fn rest(memory: &Memory) -> impl Serialize + '_ {
         newest_instant,
         erasures,
         accepted_alarms,
+        restores,
     } = memory;
     (
         (known, writer, epoch, epoch_before, last_applied, last_documents, ancestry),
         (repositories, recoveries, approvals, holds, deeds, requests, backoff),
-        (reclaimed, newest_instant, erasures, accepted_alarms),
+        (reclaimed, newest_instant, erasures, accepted_alarms, restores),
     )
 }
 
@@ -188,6 +216,25 @@ mod tests {
         observed.memory.evidence.insert(id.clone(), set.clone());
         parts.evidence(&id, None, Some(&set));
         assert_eq!(parts.digest(&observed), observed.digest());
+    }
+
+    #[test]
+    fn another_look_that_finds_the_same_changes_nothing() {
+        let mut later = observed();
+        let at = later.at + jiff::SignedDuration::from_secs(1);
+        for seen in later.resources.values_mut() {
+            if let Observation::Absent { at: looked, .. } = seen {
+                *looked = at;
+            }
+        }
+        assert_eq!(later.digest(), observed().digest());
+        assert!(
+            later
+                .resources
+                .values()
+                .zip(observed().resources.values())
+                .all(|(a, b)| { a != b && is_same(a, b) })
+        );
     }
 
     #[test]

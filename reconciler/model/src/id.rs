@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,9 +41,10 @@ macro_rules! string_serde {
     };
 }
 
-/// The name of a document or of a resource in its application.
+/// The name of a document or of a resource in its application. Clones share its text: a plan of a
+/// fleet names the same few again and again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 
 impl Name {
     /// Returns the name as text.
@@ -61,7 +63,7 @@ impl FromStr for Name {
             && edge(bytes[0])
             && edge(bytes[bytes.len() - 1])
             && bytes.iter().all(|&c| edge(c) || c == b'-' || c == b'.');
-        if ok { Ok(Self(text.to_owned())) } else { Err(IdError::Name(text.to_owned())) }
+        if ok { Ok(Self(text.into())) } else { Err(IdError::Name(text.to_owned())) }
     }
 }
 

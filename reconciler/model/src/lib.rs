@@ -8,6 +8,7 @@
 
 pub mod agent;
 pub mod cancel;
+pub mod conditions;
 pub mod desired;
 pub mod diagnostic;
 pub mod digest;

@@ -169,6 +169,9 @@ pub struct Memory {
     pub erasures: BTreeMap<Digest, Timestamp>,
     /// A person said to go on although much is gone at once, or our memory is.
     pub accepted_alarms: BTreeSet<String>,
+    /// The last whole restore of each resource, as it was measured.
+    #[serde(default)]
+    pub restores: BTreeMap<Address, MeasuredRestore>,
 }
 
 /// How the present commit relates to the last applied one.
@@ -198,6 +201,22 @@ pub enum Deed {
     RestoredOver,
     /// A restore of what was gone, or a re-creation.
     Recreated,
+}
+
+/// How long a whole restore took, from its beginning until the data was in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MeasuredRestore {
+    /// Where the point lay.
+    pub repository: Name,
+    /// The point.
+    pub snapshot: SnapshotId,
+    /// When it ended.
+    pub at: Timestamp,
+    /// How long it took, in seconds, rounded up.
+    pub seconds: u64,
+    /// How much it was, in bytes.
+    pub bytes: u64,
 }
 
 /// A backup that a person asked for outside git.

@@ -7,6 +7,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::conditions::Conditions;
 use crate::desired::Response;
 use crate::digest::Digest;
 use crate::id::{Address, CommitId, Name, PlanId, RepositoryId, SnapshotId, StepId};
@@ -458,7 +459,7 @@ pub struct Report {
     #[serde(default)]
     pub scope: Option<BTreeSet<Address>>,
     /// The condition of every resource.
-    pub conditions: BTreeMap<Address, Condition>,
+    pub conditions: Conditions,
     /// What was done about a condition that is not healthy.
     pub responses: BTreeMap<Address, Response>,
     /// What was not planned, and why.

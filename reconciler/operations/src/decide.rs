@@ -5,20 +5,19 @@ use model::Timestamp;
 use model::desired::{Hold, Scope};
 use model::digest::Digest;
 use model::error::PortError;
-use model::id::Name;
+use model::id::{Name, StepId};
 use model::journal::Body;
-use runtime::World;
+use model::plan::{Class, Plan};
 use runtime::execute::journal;
 use runtime::memory::{self, kind, meta};
+use runtime::{Pass, World};
 
 use crate::apply::wake;
 
 /// Approves destructive steps by their digest. A prefix of at least eight digits of the last plan's
 /// digest will do.
 pub async fn approve(world: &World, text: &str, by: &str) -> Result<Digest, PortError> {
-    let plans = world.state.list(kind::PLAN).await?;
-    let last: Option<model::plan::Plan> = plans.get("last").and_then(memory::decode);
-    let planned = last.and_then(|plan| plan.destructive);
+    let planned = last_plan(world).await?.and_then(|plan| plan.destructive);
     let full = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
     let digest = match planned {
         Some(digest) if text.len() >= 8 && digest.0.starts_with(text) => digest,
@@ -44,6 +43,51 @@ pub async fn approve(world: &World, text: &str, by: &str) -> Result<Digest, Port
         .await?;
     decided(world, "approve", &digest.0, by).await?;
     Ok(digest)
+}
+
+/// Approves only some destructive steps of the plan that waits under a digest. Each gets a digest
+/// of its own, so it fits as long as that step stays as it is, whatever becomes of the others.
+/// `pass` is a look at the world as it is.
+pub async fn approve_steps(
+    world: &World,
+    pass: &Pass,
+    text: &str,
+    steps: &[StepId],
+    by: &str,
+) -> Result<Vec<Digest>, PortError> {
+    let unknown = |message: String| {
+        PortError::terminal("ApprovalUnknown", message)
+            .with_hint("`mainstay plan` prints the digest and the steps that wait for it")
+    };
+    let plan = &pass.plan;
+    let fits = |digest: &Digest| text.len() >= 8 && digest.0.starts_with(text);
+    if !plan.destructive.as_ref().is_some_and(fits) {
+        let waits = plan.destructive.as_ref().map_or("nothing", |d| d.short());
+        return Err(unknown(format!("`{text}` is not the digest that waits, which is {waits}")));
+    }
+    let mut digests = Vec::new();
+    for id in steps {
+        let step = plan.steps.iter().find(|step| step.id == *id);
+        let digest = step.and_then(|step| plan::step_digest(&pass.desired, step));
+        digests.push(digest.ok_or_else(|| {
+            let there = plan.steps.iter().filter(|s| s.class == Class::Destructive);
+            let names: Vec<&str> = there.map(|step| step.id.as_str()).collect();
+            let names = names.join(", ");
+            unknown(format!("`{id}` is not one of the destructive steps, which are {names}"))
+        })?);
+    }
+    let at = world.clock.now();
+    let changes = digests.iter().map(|d| memory::set(kind::APPROVAL, d.0.clone(), &at));
+    world.state.write(&changes.collect::<Result<Vec<_>, _>>()?).await?;
+    for (id, digest) in steps.iter().zip(&digests) {
+        decided(world, "approve", &format!("{id} {digest}"), by).await?;
+    }
+    Ok(digests)
+}
+
+async fn last_plan(world: &World) -> Result<Option<Plan>, PortError> {
+    let plans = world.state.list(kind::PLAN).await?;
+    Ok(plans.get("last").and_then(memory::decode))
 }
 
 /// Stops a scope.
@@ -80,8 +124,16 @@ pub async fn release(world: &World, name: &Name, by: &str) -> Result<bool, PortE
 /// Accepts an alarm: a commit that does not descend, a state that went back or was lost, a clock, a
 /// mass loss. The text is the one that the plan prints.
 pub async fn accept(world: &World, text: &str, by: &str) -> Result<(), PortError> {
-    let known =
-        ["commit:", "documents:", "epoch:", "memory:", "clock:", "mass-loss:", "suspicious:"];
+    let known = [
+        "commit:",
+        "documents:",
+        "epoch:",
+        "memory:",
+        "clock:",
+        "mass-loss:",
+        "suspicious:",
+        "token:",
+    ];
     if !known.iter().any(|prefix| text.starts_with(prefix)) {
         return Err(PortError::terminal(
             "AlarmUnknown",

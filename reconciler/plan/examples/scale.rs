@@ -80,6 +80,7 @@ fn measure(size: usize) {
         changes.push(start.taken());
     }
     show("plan after one change", changes);
+    show("whole observation, one change", taken_whole(&mut planner, &mut at));
     let mut nothing = Vec::new();
     for _ in 0..50 {
         at += SignedDuration::from_secs(1);
@@ -92,6 +93,23 @@ fn measure(size: usize) {
     let busy = planner.plan(now + SignedDuration::from_hours(24));
     show("everything is due", vec![start.taken()]);
     println!("{label}  steps  {}  -  -  -  {}", busy.steps.len(), peak_mb());
+}
+
+/// A pass of the daemon gives the whole observation; here one resource of it differs.
+fn taken_whole(planner: &mut plan::Planner<'_>, at: &mut Timestamp) -> Vec<Taken> {
+    (0..RUNS)
+        .map(|number| {
+            *at += SignedDuration::from_secs(1);
+            let mut seen = planner.observed().clone();
+            seen.at = *at;
+            let more = number as u64 % 2 * 1_000_000 + 7;
+            seen.resources.insert(address(number), found(*at, more));
+            let start = Start::now();
+            planner.take(seen);
+            drop(planner.plan(*at));
+            start.taken()
+        })
+        .collect()
 }
 
 fn times(mut work: impl FnMut()) -> Vec<Taken> {
@@ -127,10 +145,13 @@ impl Start {
     }
 }
 
-/// How long this thread was on a processor.
+/// How long all threads were on a processor, in steps of the kernel's tick.
 fn cpu_ns() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    text.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0)
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after = text.rsplit(')').next().unwrap_or_default();
+    let ticks: u64 =
+        after.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+    ticks * 10_000_000
 }
 
 /// The most memory that this process ever held, in MB.
@@ -240,6 +261,7 @@ fn backup(of: &Name, homes: [usize; 2]) -> Backup {
             quarterly: Keep::Unset,
             yearly: Keep::Forever,
             within_s: None,
+            within_each: Default::default(),
             tags: BTreeSet::new(),
             at_least: 1,
             time_zone: "Europe/Berlin".to_owned(),

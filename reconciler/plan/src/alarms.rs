@@ -156,6 +156,12 @@ fn memory(view: &View<'_>) -> Option<Alarm> {
     })
 }
 
+/// Whether our memory may have forgotten what it once knew.
+pub(crate) fn doubts_memory(view: &View<'_>) -> bool {
+    let known = view.observed.memory.known;
+    !known || memory(view).is_some_and(|alarm| !is_accepted(view, &alarm))
+}
+
 fn clock(view: &View<'_>) -> Option<Alarm> {
     let newest = view
         .index()

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use model::desired::Desired;
 use model::id::{Address, SnapshotId, StepId};
-use model::observed::Observed;
+use model::observed::{Observed, RepositoryObservation};
 use model::plan::{Plan, Precondition, RetentionVerdict};
 use model::receipt::EvidenceKind;
 
@@ -151,6 +151,41 @@ fn snapshot(out: &mut Lines, view: &View<'_>, id: &SnapshotId) -> bool {
         for point in view.points(address).filter(named) {
             let verdict = verdicts.iter().find(|v| v.snapshot == *point.id());
             one_point(out, view, address, &point, verdict);
+        }
+    }
+    found | foreign(out, view, id)
+}
+
+/// Snapshots that belong to no described resource.
+fn foreign(out: &mut Lines, view: &View<'_>, id: &SnapshotId) -> bool {
+    let mut found = false;
+    for (name, seen) in &view.observed.repositories {
+        let RepositoryObservation::Known { snapshots, .. } = seen else { continue };
+        let named = snapshots.iter().filter(|s| !id.0.is_empty() && s.id.0.starts_with(&id.0));
+        for info in named.filter(|s| s.address.as_ref().and_then(|a| view.current(a)).is_none()) {
+            found = true;
+            out.push([
+                (Label::Id, info.id.short().to_owned()),
+                (Label::Heading, format!(" in {name} of {}", info.time)),
+            ]);
+            let whose = match &info.address {
+                Some(address) => format!("of {address}, which no document describes"),
+                None => "not made by Mainstay".to_owned(),
+            };
+            let mut facts = vec![whose, format!("of host {}", info.hostname)];
+            if !info.paths.is_empty() {
+                facts.push(format!("holds {}", info.paths.join(", ")));
+            }
+            if !info.tags.is_empty() {
+                let tags: Vec<&str> = info.tags.iter().map(String::as_str).collect();
+                facts.push(format!("tagged {}", tags.join(", ")));
+            }
+            lines(out, "is", &facts);
+            let why = match &info.address {
+                Some(_) => "points of what no document describes are kept",
+                None => "no retention looks at what Mainstay did not make",
+            };
+            lines(out, "stays because", &[why.to_owned()]);
         }
     }
     found

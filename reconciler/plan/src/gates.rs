@@ -12,6 +12,7 @@ use model::plan::{Action, Class, Due, Over, Plan, Precondition, Step, Wait};
 
 use crate::alarms::{Alarm, alarms, in_last_hours};
 use crate::condition::conditions;
+use crate::planner::step_digest;
 use crate::slots::{Opening, opening};
 use crate::view::View;
 
@@ -72,8 +73,8 @@ fn backoff(view: &View<'_>, step: &Step) -> Option<Wait> {
         .then(|| Wait::Backoff { until: backoff.until, error: backoff.error.clone() })
 }
 
-/// Destructive steps wait for a yes to the plan's destructive digest, unless a document in git is
-/// the yes.
+/// Destructive steps wait for a yes to the plan's destructive digest or to their own, unless a
+/// document in git is the yes.
 fn approval(
     view: &View<'_>,
     plan: &Plan,
@@ -85,8 +86,10 @@ fn approval(
         return None;
     }
     let digest = plan.destructive.clone().unwrap_or_else(|| Digest(String::new()));
-    let approved = approvals.contains(&digest) || view.observed.memory.approvals.contains(&digest);
-    (!approved || digest.0.is_empty()).then_some(Wait::Approval { digest })
+    let given = |d: &Digest| approvals.contains(d) || view.observed.memory.approvals.contains(d);
+    let approved = !digest.0.is_empty() && given(&digest)
+        || step_digest(view.desired, step).is_some_and(|own| given(&own));
+    (!approved).then_some(Wait::Approval { digest })
 }
 
 fn holds(view: &View<'_>, step: &Step) -> Vec<Wait> {

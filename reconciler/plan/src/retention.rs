@@ -147,12 +147,27 @@ pub fn rules(policy: &Retention) -> [(&'static str, Keep, Period); 7] {
     ]
 }
 
+/// The rules of a policy that keep the newest point of each period within a span of seconds, finest
+/// first.
+pub fn within_rules(policy: &Retention) -> [(&'static str, Option<u64>, Period); 6] {
+    let each = &policy.within_each;
+    [
+        ("hourly", each.hourly_s, Period::Hour),
+        ("daily", each.daily_s, Period::Day),
+        ("weekly", each.weekly_s, Period::Week),
+        ("monthly", each.monthly_s, Period::Month),
+        ("quarterly", each.quarterly_s, Period::Quarter),
+        ("yearly", each.yearly_s, Period::Year),
+    ]
+}
+
 /// Returns whether a policy keeps nothing by itself; such a policy expires nothing.
 pub fn is_empty(policy: &Retention) -> bool {
     let counts = rules(policy).iter().any(|(_, keep, _)| {
         matches!(keep, Keep::Forever) || matches!(keep, Keep::Count(n) if *n > 0)
     });
-    !counts && policy.within_s.is_none() && policy.tags.is_empty()
+    let within = within_rules(policy).iter().any(|(_, within_s, _)| within_s.is_some());
+    !counts && !within && policy.within_s.is_none() && policy.tags.is_empty()
 }
 
 /// Judges a series. `next` gives the first scheduled instant after another, for dates. The answer
@@ -194,6 +209,12 @@ fn judged(
         mark_rule(&Rule { word, keep, period, zone: &zone, now, next }, &good, &mut marks);
     }
     mark_within(policy, &good, &mut marks, now, next);
+    for (word, within_s, period) in within_rules(policy) {
+        if let Some(within_s) = within_s {
+            let rule = Rule { word, keep: Keep::Forever, period, zone: &zone, now, next };
+            mark_within_each(&rule, within_s, &good, &mut marks);
+        }
+    }
     for (good, mark) in good.iter().zip(&mut marks) {
         for tag in good.candidate.tags.intersection(&policy.tags) {
             mark.because(|| format!("tag {tag}"), || None);
@@ -376,13 +397,47 @@ fn mark_within(
         if newest.duration_since(time) >= within && newest != time {
             continue;
         }
-        // The first slot that is as far away as the span, or further.
-        let before = |end: Timestamp| end.checked_sub(SignedDuration::from_secs(1)).ok();
-        let date = || {
-            let end = time.checked_add(within).ok().and_then(before);
-            end.and_then(|end| next?(end.max(now)))
-        };
+        let date = || leaves(time, within, now, next);
         mark.because(|| format!("within {} of the newest", span(within_s)), date);
+    }
+}
+
+/// The first slot that lies as far after a point as a span, or further.
+fn leaves(
+    time: Timestamp,
+    within: SignedDuration,
+    now: Timestamp,
+    next: Option<Next<'_>>,
+) -> Option<Timestamp> {
+    let end = time.checked_add(within).ok()?.checked_sub(SignedDuration::from_secs(1)).ok()?;
+    next?(end.max(now))
+}
+
+/// The newest of each period within a span of the newest point; the oldest point of all as well, as
+/// every rule that has room keeps it.
+fn mark_within_each(rule: &Rule<'_>, within_s: u64, good: &[Dated<'_>], marks: &mut [Marks]) {
+    let Some(newest) = good.first().map(|good| good.candidate.time) else { return };
+    let within = seconds(within_s);
+    let mut last = None;
+    for (i, point) in good.iter().enumerate() {
+        let time = point.candidate.time;
+        if newest.duration_since(time) >= within && newest != time {
+            break;
+        }
+        let key = rule.period.key_of(time, || point.date);
+        let opens = last != Some(key);
+        let oldest = i + 1 == good.len();
+        last = Some(key);
+        if !opens && !oldest {
+            continue;
+        }
+        let date = || {
+            let at = rule.next?(rule.now)?;
+            let replaced = !oldest && rule.period.key(at, rule.zone) == key;
+            if replaced { Some(at) } else { leaves(time, within, rule.now, rule.next) }
+        };
+        let word = rule.word;
+        marks[i].because(|| format!("{word} within {} of the newest", span(within_s)), date);
     }
 }
 

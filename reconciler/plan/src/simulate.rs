@@ -15,7 +15,9 @@ use model::id::SnapshotId;
 use serde::{Deserialize, Serialize};
 
 pub use self::restic::ResticPolicy;
-use crate::retention::{Candidate, Period, Standing, Verdict, is_empty, judge, rules};
+use crate::retention::{
+    Candidate, Period, Standing, Verdict, is_empty, judge, rules, within_rules,
+};
 use crate::slots::Calendar;
 
 /// The most slots that one simulation runs through: two years of hours.
@@ -42,7 +44,8 @@ pub enum Horizon {
 ///
 /// A rule that keeps *n* periods keeps the newest point of the oldest of them, which may lie at the
 /// very end of that period, and the newest period may just have begun: only *n* - 2 whole periods
-/// lie between. `within` and `last` lose at most one gap of the schedule.
+/// lie between. `within` and `last` lose at most one gap of the schedule. The newest point of each
+/// period within a span reaches back by the span less one period, and a gap at both ends.
 pub fn horizon(policy: &Retention, schedule: &Schedule, from: Timestamp) -> Horizon {
     if is_empty(policy) {
         return Horizon::Forever;
@@ -67,7 +70,26 @@ pub fn horizon(policy: &Retention, schedule: &Schedule, from: Timestamp) -> Hori
     if let Some(within) = policy.within_s {
         seconds = seconds.max(within.saturating_sub(gap));
     }
+    for (_, within_s, period) in within_rules(policy) {
+        let lost = longest_s(period).saturating_add(gap.saturating_mul(2));
+        seconds = seconds.max(within_s.unwrap_or(0).saturating_sub(lost));
+    }
     Horizon::Seconds(seconds)
+}
+
+/// The longest that a period can be; clock changes and leap days count.
+fn longest_s(period: Period) -> u64 {
+    const DAY: u64 = 86_400;
+    const CLOCK_CHANGE: u64 = 3600;
+    match period {
+        Period::Point => 0,
+        Period::Hour => 3600,
+        Period::Day => DAY + CLOCK_CHANGE,
+        Period::Week => 7 * DAY + CLOCK_CHANGE,
+        Period::Month => 31 * DAY + CLOCK_CHANGE,
+        Period::Quarter => 92 * DAY + CLOCK_CHANGE,
+        Period::Year => 366 * DAY + CLOCK_CHANGE,
+    }
 }
 
 /// The shortest that a period can be; clock changes and short months count.

@@ -18,6 +18,7 @@ use crate::condition::conditions;
 use crate::gates::active_holds;
 use crate::objectives::CopiesReport;
 use crate::planner::newest_served;
+use crate::rto::{RtoReport, rto};
 use crate::slots::{Calendar, Dueness, jitter_s};
 use crate::view::{PointRef, View};
 
@@ -71,6 +72,9 @@ pub struct ResourceStatus {
     pub rpo_s: Option<u64>,
     /// Whether that is kept.
     pub rpo: Verdict,
+    /// How long a restore takes against what was promised; `None`: nothing was.
+    #[serde(default)]
+    pub rto: Option<RtoReport>,
     /// Copies within the objective, the live data included if it is there.
     pub copies: u32,
     /// How many there should be.
@@ -88,6 +92,15 @@ pub struct ResourceStatus {
     pub awaiting_commit: Vec<String>,
     /// Why its newest point is not trusted.
     pub suspicious: Option<String>,
+}
+
+impl ResourceStatus {
+    /// Returns whether it is healthy and all that was promised of it is kept; unknown is not kept.
+    pub fn is_well(&self) -> bool {
+        let kept = |verdict| matches!(verdict, Verdict::Kept | Verdict::NoObjective);
+        let rto = self.rto.as_ref().is_none_or(|rto| rto.verdict == Verdict::Kept);
+        self.condition == Condition::Healthy && kept(self.rpo) && kept(self.copies_verdict) && rto
+    }
 }
 
 /// One point.
@@ -171,6 +184,7 @@ fn resource(view: &View<'_>, address: &Address, condition: &Condition) -> Resour
             (Some(_), _) if unread => Verdict::Unknown,
             (Some(_), _) => Verdict::Violated,
         },
+        rto: rto(view, address),
         copies,
         copies_wanted: objectives.copies,
         copies_verdict: report.as_ref().map_or(Verdict::NoObjective, CopiesReport::verdict),

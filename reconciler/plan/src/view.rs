@@ -340,6 +340,39 @@ impl<'a> View<'a> {
         remembered || (!resuming && recorded())
     }
 
+    /// The marker that a resource had when the last recovery brought back this point; `None` when
+    /// the last one brought back another, or there was none.
+    pub(crate) fn brought_back(&self, address: &Address, point: &SnapshotId) -> Option<&'a Marker> {
+        let came_to_nothing = |wanted: &str, nth: u32| {
+            self.controls.iter().any(|control| {
+                let ControlBody::RecoveryTakenBack { address: of, token, attempt } = &control.body
+                else {
+                    return false;
+                };
+                token == wanted && *attempt == nth && self.same(of, address)
+            })
+        };
+        let served = self.controls.iter().rev().find_map(|control| match &control.body {
+            ControlBody::RecoveryServed { address: of, token, snapshot, attempt }
+                if self.same(of, address) && !came_to_nothing(token, *attempt) =>
+            {
+                Some((control.at, snapshot))
+            }
+            _ => None,
+        });
+        let (at, snapshot) = served?;
+        // The baseline is measured after the note that the token is served, in the same recovery.
+        let measured = self.controls.iter().find_map(|control| match &control.body {
+            ControlBody::Baseline { address: of, marker, .. }
+                if control.at >= at && self.same(of, address) =>
+            {
+                Some(marker)
+            }
+            _ => None,
+        });
+        measured.filter(|_| snapshot == point)
+    }
+
     /// What is remembered of a recovery of a resource under a token.
     pub(crate) fn record(&self, address: &Address, token: &str) -> Option<&'a RecoveryRecord> {
         let record = self.observed.memory.recoveries.get(token)?;

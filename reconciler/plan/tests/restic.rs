@@ -88,6 +88,7 @@ fn our_account_of_restic_is_what_restic_does() {
     // After all of them: none lies in the future.
     let now: Timestamp = "2026-01-01T00:00:00Z".parse().expect("an instant");
     let none = ResticPolicy::default;
+    let each = |within_each_h| ResticPolicy { within_each_h, ..none() };
     let policies = [
         ResticPolicy { last: 3, ..none() },
         ResticPolicy { hourly: 4, ..none() },
@@ -100,6 +101,11 @@ fn our_account_of_restic_is_what_restic_does() {
         ResticPolicy { yearly: -1, hourly: 2, ..none() },
         ResticPolicy { within_h: Some(60), ..none() },
         ResticPolicy { within_h: Some(58), last: 1, ..none() },
+        each([Some(3), None, None, None, None]),
+        each([None, Some(60), None, None, None]),
+        each([None, None, Some(24 * 70), None, None]),
+        each([None, None, None, Some(24 * 200), None]),
+        each([Some(2), Some(49), None, Some(24 * 400), Some(24 * 800)]),
         ResticPolicy { tags: BTreeSet::from(["pinned".to_owned()]), ..none() },
         ResticPolicy { daily: 2, weekly: 2, monthly: 3, yearly: -1, ..none() },
     ];

@@ -14,7 +14,7 @@ use model::ports::state::Lease;
 use crate::event::Observer;
 use crate::execute::{Summary, execute};
 use crate::memory::kind;
-use crate::pass::{self, Pass, PassError, PassRequest};
+use crate::pass::{self, Kept, Pass, PassError, PassRequest};
 use crate::world::World;
 
 /// How often the daemon looks whether somebody woke it. Short, because a person waits; it reads one
@@ -64,10 +64,11 @@ pub async fn run(
     cancel: &Cancel,
 ) -> u64 {
     let (mut passes, mut in_a_row) = (0, 0);
+    let mut kept = Kept::default();
     while !cancel.is_cancelled() {
         let woken_before = wake_mark(world).await;
         let begun = world.clock.now();
-        let result = one_pass(world, lease, observer, cancel).await;
+        let result = one_pass(world, lease, &mut kept, observer, cancel).await;
         passes += 1;
         let at = world.clock.now();
         let seconds = at.duration_since(begun).as_secs_f64();
@@ -101,19 +102,35 @@ pub async fn run(
 pub async fn one_pass(
     world: &World,
     lease: &dyn Lease,
+    kept: &mut Kept,
     observer: &Arc<dyn Observer>,
     cancel: &Cancel,
 ) -> Result<(Pass, Summary), PassError> {
     let request = PassRequest { lease: Some(lease), fall_back: true, ..PassRequest::default() };
-    let pass = pass::prepare(world, &request, &**observer, cancel).await?;
+    let pass = pass::prepare_again(world, &request, kept, &**observer, cancel).await?;
     for note in &pass.notes {
         tracing::warn!("{note}");
     }
     log_plan(&pass);
-    let summary = apply(world, &pass, &BTreeSet::new(), false, observer, cancel)
-        .await
-        .map_err(PassError::State)?;
+    let summary = carry_on(world, &pass, kept, observer, cancel).await.map_err(PassError::State)?;
     Ok((pass, summary))
+}
+
+async fn carry_on(
+    world: &World,
+    pass: &Pass,
+    kept: &mut Kept,
+    observer: &Arc<dyn Observer>,
+    cancel: &Cancel,
+) -> Result<Summary, PortError> {
+    let gates = pass::gates_again(world, kept, pass).await?;
+    if is_open(pass, &gates) {
+        pass::forget_told(kept);
+        return carry_out(world, pass, gates, observer, cancel).await;
+    }
+    pass::remember_idle(world, kept, pass).await?;
+    pass::remember_applied(world, pass).await?;
+    Ok(idle(gates, pass))
 }
 
 /// Executes a pass under the epoch that its memory carries; `by_hand` says that a person asked.
@@ -126,6 +143,22 @@ pub async fn apply(
     cancel: &Cancel,
 ) -> Result<Summary, PortError> {
     let gates = pass::gates(world, pass, approve, by_hand).await?;
+    carry_out(world, pass, gates, observer, cancel).await
+}
+
+/// Whether a step may begin.
+fn is_open(pass: &Pass, gates: &Gates) -> bool {
+    pass.plan.steps.iter().any(|step| gates.get(&step.id).is_none_or(Vec::is_empty))
+}
+
+async fn carry_out(
+    world: &World,
+    pass: &Pass,
+    gates: Gates,
+    observer: &Arc<dyn Observer>,
+    cancel: &Cancel,
+) -> Result<Summary, PortError> {
+    // The checks look at everything anew, whatever the planner kept.
     let violations = plan::check(&pass.desired, &pass.observed, &pass.plan);
     if let Some(first) = violations.first() {
         return Err(PortError::terminal(
@@ -135,9 +168,8 @@ pub async fn apply(
         .with_hint("this is a defect: please report it with `mainstay plan --out`"));
     }
     pass::remember_plan(world, pass).await?;
-    let epoch = pass.observed.memory.epoch;
-    let work = pass.plan.steps.iter().any(|s| gates.get(&s.id).is_none_or(Vec::is_empty));
-    let summary = if work {
+    let summary = if is_open(pass, &gates) {
+        let epoch = pass.observed.memory.epoch;
         execute(world, pass, gates, epoch, observer, cancel).await?
     } else {
         idle(gates, pass)
@@ -148,7 +180,10 @@ pub async fn apply(
     Ok(summary)
 }
 
-fn idle(gates: BTreeMap<model::id::StepId, Vec<model::plan::Wait>>, pass: &Pass) -> Summary {
+/// What each step waits for.
+type Gates = BTreeMap<model::id::StepId, Vec<model::plan::Wait>>;
+
+fn idle(gates: Gates, pass: &Pass) -> Summary {
     Summary {
         waiting: gates.into_iter().filter(|(_, waits)| !waits.is_empty()).collect(),
         skipped: pass.plan.steps.len() as u64,
@@ -164,10 +199,8 @@ fn log_plan(pass: &Pass) {
         steps = plan.steps.len(),
         "planned"
     );
-    for (address, condition) in &plan.report.conditions {
-        if !matches!(condition.word(), "Healthy") {
-            tracing::warn!(resource = %address, condition = condition.word(), "condition");
-        }
+    for (address, condition) in plan.report.conditions.unwell() {
+        tracing::warn!(resource = %address, condition = condition.word(), "condition");
     }
     for step in &plan.steps {
         let reason = step.reasons.first().map_or("", String::as_str);

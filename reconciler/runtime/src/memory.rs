@@ -46,12 +46,12 @@ pub mod kind {
     pub const ALARM: &str = "alarm";
     /// When the document of an erasure was first seen, by its digest.
     pub const ERASURE: &str = "erasure";
+    /// The last whole restore of each resource as it was measured, by address.
+    pub const RESTORE: &str = "restore";
     /// Wakes the daemon when its value changes.
     pub const WAKE: &str = "wake";
-    /// The last plan, for `status` and `explain`.
+    /// The last plan, for who approves it.
     pub const PLAN: &str = "plan";
-    /// The last observation, for `status` and `explain`.
-    pub const OBSERVED: &str = "observed";
 }
 
 /// The keys of single values.
@@ -115,7 +115,7 @@ pub async fn load(state: &dyn State, epochs: (u64, u64)) -> Result<Memory, PortE
             .iter()
             .filter_map(|(k, v)| Some((k.clone(), decode::<RecoveryRecord>(v)?)))
             .collect(),
-        approvals: by_key(state.list(kind::APPROVAL).await?).into_iter().map(Digest).collect(),
+        approvals: approvals(state).await?,
         holds: state.list(kind::HOLD).await?.values().filter_map(decode::<Hold>).collect(),
         deeds: read_deeds(state).await?,
         requests: state
@@ -139,7 +139,18 @@ pub async fn load(state: &dyn State, epochs: (u64, u64)) -> Result<Memory, PortE
             .filter_map(|(k, v)| Some((Digest(k.clone()), decode(v)?)))
             .collect(),
         accepted_alarms: by_key(state.list(kind::ALARM).await?),
+        restores: state
+            .list(kind::RESTORE)
+            .await?
+            .iter()
+            .filter_map(|(k, v)| Some((k.parse().ok()?, decode(v)?)))
+            .collect(),
     })
+}
+
+/// Reads the destructive digests that a person approved.
+pub async fn approvals(state: &dyn State) -> Result<BTreeSet<Digest>, PortError> {
+    Ok(state.list(kind::APPROVAL).await?.into_keys().map(Digest).collect())
 }
 
 async fn read_names<T: DeserializeOwned>(

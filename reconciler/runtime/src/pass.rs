@@ -5,13 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use model::Timestamp;
 use model::cancel::Cancel;
 use model::desired::{Desired, Erasure};
 use model::diagnostic::Diagnostic;
+use model::digest::Digest;
 use model::error::PortError;
-use model::id::{Address, CommitId};
-use model::observed::{Ancestry, Observed, RepositoryObservation, SnapshotInfo};
-use model::plan::Plan;
+use model::id::{Address, CommitId, StepId};
+use model::observed::{Ancestry, Observed, RecoveryPhase, RepositoryObservation, SnapshotInfo};
+use model::plan::{Plan, Wait};
 use model::ports::source::ConfigTree;
 use model::ports::state::Lease;
 
@@ -78,10 +80,29 @@ struct Loaded {
     notes: Vec<String>,
 }
 
+/// What a daemon keeps from pass to pass, so that a pass plans what changed and not the fleet.
+#[derive(Default)]
+pub struct Kept {
+    planner: Option<plan::KeptPlanner>,
+    /// The plan that was remembered last.
+    told: Option<Plan>,
+}
+
 /// Does a pass up to the plan.
 pub async fn prepare(
     world: &World,
     request: &PassRequest<'_>,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<Pass, PassError> {
+    prepare_again(world, request, &mut Kept::default(), observer, cancel).await
+}
+
+/// Does a pass up to the plan with what was kept of the pass before.
+pub async fn prepare_again(
+    world: &World,
+    request: &PassRequest<'_>,
+    kept: &mut Kept,
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<Pass, PassError> {
@@ -108,19 +129,14 @@ pub async fn prepare(
         .await
         .map_err(PassError::State)?;
     let now = world.clock.now();
-    let plan_of = |observed: &Observed| {
-        if request.only.is_empty() {
-            plan::plan(&desired, observed, now)
-        } else {
-            plan::plan_only(&desired, observed, now, &request.only)
-        }
-    };
-    let mut plan = plan_of(&observed);
+    let (mut plan, mut observed) = kept.plan(&desired, observed, &request.only, now);
     // While anything is in doubt, nothing is taken back: steps look for themselves.
-    if request.lease.is_some() && plan.report.alarms.is_empty() {
-        let taken_back = take_back_swaps(world, &desired, &mut observed, cancel).await;
+    let swapping = observed.memory.recoveries.values().any(|r| r.phase == RecoveryPhase::Swapping);
+    if swapping && request.lease.is_some() && plan.report.alarms.is_empty() {
+        let mut changed = Observed::clone(&observed);
+        let taken_back = take_back_swaps(world, &desired, &mut changed, cancel).await;
         if taken_back.map_err(PassError::State)? {
-            plan = plan_of(&observed);
+            (plan, observed) = kept.plan(&desired, changed, &request.only, now);
         }
     }
     observer.event(RunEvent::Planned {
@@ -130,12 +146,41 @@ pub async fn prepare(
     });
     Ok(Pass {
         desired,
-        observed: Arc::new(observed),
+        observed,
         plan,
         diagnostics: loaded.diagnostics,
         reference: loaded.reference,
         notes: loaded.notes,
     })
+}
+
+impl Kept {
+    /// Plans for an observation, which is then shared with whoever carries the plan out.
+    fn plan(
+        &mut self,
+        desired: &Arc<Desired>,
+        observed: Observed,
+        only: &BTreeSet<Address>,
+        now: Timestamp,
+    ) -> (Plan, Arc<Observed>) {
+        if only.is_empty() {
+            let planner = self.take(desired, observed);
+            return (planner.plan(now), planner.observed());
+        }
+        (plan::plan_only(desired, &observed, now, only), Arc::new(observed))
+    }
+
+    /// Returns a planner that has taken an observation in: the one that is kept, if it plans for
+    /// the same desired state.
+    fn take(&mut self, desired: &Arc<Desired>, observed: Observed) -> &mut plan::KeptPlanner {
+        match self.planner.take().filter(|planner| planner.is_for(desired)) {
+            Some(mut planner) => {
+                planner.take(observed);
+                self.planner.insert(planner)
+            }
+            None => self.planner.insert(plan::KeptPlanner::new(desired.clone(), observed)),
+        }
+    }
 }
 
 async fn load_config(world: &World, request: &PassRequest<'_>) -> Result<Loaded, PassError> {
@@ -323,13 +368,9 @@ pub async fn remember_applied(world: &World, pass: &Pass) -> Result<(), PortErro
     world.state.write(&[memory::set(kind::META, meta::LAST_APPLIED, &applied)?]).await
 }
 
-/// Remembers plan and observation for `status` and `explain`, which then need no targets.
+/// Remembers a plan for who approves it.
 pub async fn remember_plan(world: &World, pass: &Pass) -> Result<(), PortError> {
-    let changes = [
-        memory::set(kind::PLAN, "last", &pass.plan)?,
-        memory::set(kind::OBSERVED, "last", &*pass.observed)?,
-    ];
-    world.state.write(&changes).await
+    world.state.write(&[memory::set(kind::PLAN, "last", &pass.plan)?]).await
 }
 
 /// Returns the gates of a plan as they stand, with what memory says of approvals. A person who asks
@@ -337,18 +378,53 @@ pub async fn remember_plan(world: &World, pass: &Pass) -> Result<(), PortError> 
 pub async fn gates(
     world: &World,
     pass: &Pass,
-    approve: &BTreeSet<model::digest::Digest>,
+    approve: &BTreeSet<Digest>,
     by_hand: bool,
-) -> Result<BTreeMap<model::id::StepId, Vec<model::plan::Wait>>, PortError> {
-    let memory = memory::load(&*world.state, (0, 0)).await?;
-    let mut approvals = memory.approvals;
+) -> Result<BTreeMap<StepId, Vec<Wait>>, PortError> {
+    let mut approvals = memory::approvals(&*world.state).await?;
     approvals.extend(approve.iter().cloned());
     let now = world.clock.now();
     let mut gates = plan::gates(&pass.desired, &pass.observed, &pass.plan, now, &approvals);
     if by_hand {
         for waits in gates.values_mut() {
-            waits.retain(|wait| !matches!(wait, model::plan::Wait::Backoff { .. }));
+            waits.retain(|wait| !matches!(wait, Wait::Backoff { .. }));
         }
     }
     Ok(gates)
+}
+
+/// Returns the gates of the plan that was just made with what is kept.
+pub(crate) async fn gates_again(
+    world: &World,
+    kept: &Kept,
+    pass: &Pass,
+) -> Result<BTreeMap<StepId, Vec<Wait>>, PortError> {
+    let Some(planner) = &kept.planner else {
+        return gates(world, pass, &BTreeSet::new(), false).await;
+    };
+    let approvals = memory::approvals(&*world.state).await?;
+    Ok(planner.gates(&pass.plan, world.clock.now(), &approvals))
+}
+
+/// Remembers a plan of which nothing can be done yet, unless the one before said the same.
+pub(crate) async fn remember_idle(
+    world: &World,
+    kept: &mut Kept,
+    pass: &Pass,
+) -> Result<(), PortError> {
+    let says = |plan: &Plan| (plan.commit.clone(), plan.desired.clone(), plan.destructive.clone());
+    let plan = &pass.plan;
+    let same = kept.told.as_ref().is_some_and(|told| {
+        says(told) == says(plan) && told.steps == plan.steps && told.report == plan.report
+    });
+    if !same {
+        remember_plan(world, pass).await?;
+        kept.told = Some(plan.clone());
+    }
+    Ok(())
+}
+
+/// Forgets what was told: the next plan is remembered whatever it says.
+pub(crate) fn forget_told(kept: &mut Kept) {
+    kept.told = None;
 }

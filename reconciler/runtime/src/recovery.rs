@@ -2,12 +2,15 @@
 //! `commit` or `rollback`. Where it stands is decided from the target itself, so that a crash or a
 //! lost state resumes at the right phase and a token is never served twice.
 
+use model::Timestamp;
 use model::agent::Agent;
 use model::desired::Resource;
 use model::error::PortError;
 use model::id::{Name, SnapshotId, TargetRef};
 use model::journal::Body;
-use model::observed::{Deed, Observation, RecoveryPhase, RecoveryRecord, RepositoryObservation};
+use model::observed::{
+    Deed, MeasuredRestore, Observation, RecoveryPhase, RecoveryRecord, RepositoryObservation,
+};
 use model::plan::{Action, Over, Step};
 use model::ports::agents::OnTarget;
 use model::ports::engine::Restored;
@@ -50,6 +53,7 @@ struct Recovering<'a> {
 /// Runs a restore step to `AwaitingCommit`, or to `Committed` where nothing was there before.
 pub(crate) async fn restore(context: &StepContext, step: &Step) -> Result<Success, PortError> {
     let mut way = Recovering::begin(context, step)?;
+    let begun = context.world.clock.now();
     let (target, token) = (&way.resource.target, &way.token);
     let agents = &context.world.agents;
     let at = agents.recovery_state(target, &way.agent, token, &context.cancel).await?;
@@ -69,6 +73,7 @@ pub(crate) async fn restore(context: &StepContext, step: &Step) -> Result<Succes
         // The last look before anything that exists is touched.
         step::recheck(context, step).await?;
         way.swap().await?;
+        way.measure(begun, restored.counts.bytes_done).await?;
         restored.counts
     };
     let kept = way.settle_in().await?;
@@ -262,6 +267,25 @@ impl<'a> Recovering<'a> {
         Ok(())
     }
 
+    /// Notes how long the whole took; some paths of it say nothing of the whole.
+    async fn measure(&self, begun: Timestamp, bytes: u64) -> Result<(), PortError> {
+        if !self.paths.is_empty() {
+            return Ok(());
+        }
+        let world = &self.context.world;
+        let at = world.clock.now();
+        let took_ms = at.duration_since(begun).as_millis();
+        let measured = MeasuredRestore {
+            repository: self.repository.clone(),
+            snapshot: self.snapshot.clone(),
+            at,
+            seconds: u64::try_from(took_ms).unwrap_or(0).div_ceil(1000),
+            bytes,
+        };
+        let key = self.resource.address.to_string();
+        world.state.write(&[memory::set(memory::kind::RESTORE, key, &measured)?]).await
+    }
+
     fn receipt(&self) -> Option<Receipt> {
         match self.context.observed.repositories.get(&self.repository)? {
             RepositoryObservation::Known { snapshots, .. } => {
@@ -282,9 +306,10 @@ impl<'a> Recovering<'a> {
         };
         let source = [self.repository.clone()];
         write_control(self.context, &source, served).await?;
+        // As the budgets count it.
         let deed = match self.over {
-            Over::Live => Deed::RestoredOver,
-            Over::Nothing | Over::Remains => Deed::Recreated,
+            Over::Live | Over::Remains => Deed::RestoredOver,
+            Over::Nothing => Deed::Recreated,
         };
         let world = &self.context.world;
         let change = memory::deed(deed, world.clock.now(), &self.token)?;

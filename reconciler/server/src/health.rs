@@ -1,9 +1,11 @@
 //! What the daemon last did, kept for whoever asks; written after each pass.
 
-use std::sync::RwLock;
+use std::sync::{Arc, OnceLock, RwLock};
 
 use model::Timestamp;
+use runtime::Pass;
 use runtime::daemon::{PassListener, PassReport};
+use runtime::execute::Summary;
 
 use crate::metrics;
 
@@ -22,7 +24,23 @@ struct Seen {
     last_seconds: f64,
     steps_done: u64,
     steps_failed: u64,
-    metrics: String,
+    of_pass: Option<Arc<OfPass>>,
+}
+
+/// The metrics of one pass, worded when somebody asks: they speak of every resource, and a pass
+/// over a fleet that stands still must not.
+#[derive(Debug)]
+struct OfPass {
+    pass: Pass,
+    summary: Option<Summary>,
+    at: Timestamp,
+    text: OnceLock<String>,
+}
+
+impl OfPass {
+    fn text(&self) -> &str {
+        self.text.get_or_init(|| metrics::of_pass(&self.pass, self.summary.as_ref(), self.at))
+    }
 }
 
 /// The daemon's notice board.
@@ -85,7 +103,7 @@ impl Board {
                 good.as_second(),
             );
         }
-        text.finish() + &seen.metrics
+        text.finish() + seen.of_pass.as_ref().map_or("", |of| of.text())
     }
 
     fn read(&self) -> Seen {
@@ -114,7 +132,12 @@ impl PassListener for Board {
             seen.steps_failed += summary.failed;
         }
         if let Some(pass) = report.pass {
-            seen.metrics = metrics::of_pass(pass, report.summary, report.at);
+            seen.of_pass = Some(Arc::new(OfPass {
+                pass: pass.clone(),
+                summary: report.summary.cloned(),
+                at: report.at,
+                text: OnceLock::new(),
+            }));
         }
     }
 }

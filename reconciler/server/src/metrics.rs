@@ -64,6 +64,7 @@ pub fn of_pass(pass: &Pass, summary: Option<&Summary>, now: Timestamp) -> String
     let mut age = Vec::new();
     let mut objective = Vec::new();
     let mut met = Vec::new();
+    let (mut time, mut in_time) = (Vec::new(), Vec::new());
     let mut condition = Vec::new();
     for (address, resource) in &status.resources {
         let label = vec![("resource", address.to_string())];
@@ -74,6 +75,11 @@ pub fn of_pass(pass: &Pass, summary: Option<&Summary>, now: Timestamp) -> String
             objective.push((label.clone(), i64::try_from(rpo).unwrap_or(i64::MAX)));
             let kept = resource.rpo == operations::status::Verdict::Kept;
             met.push((label.clone(), i64::from(kept)));
+        }
+        if let Some(rto) = &resource.rto {
+            time.push((label.clone(), i64::try_from(rto.wanted_s).unwrap_or(i64::MAX)));
+            let kept = rto.verdict == operations::status::Verdict::Kept;
+            in_time.push((label.clone(), i64::from(kept)));
         }
         let mut labels = label;
         labels.push(("condition", resource.condition.word().to_owned()));
@@ -87,6 +93,12 @@ pub fn of_pass(pass: &Pass, summary: Option<&Summary>, now: Timestamp) -> String
     );
     text.family("mainstay_resource_rpo_seconds", "The recovery point objective.", &objective);
     text.family("mainstay_resource_rpo_met", "1 if the objective is met.", &met);
+    text.family("mainstay_resource_rto_seconds", "The recovery time objective.", &time);
+    text.family(
+        "mainstay_resource_rto_met",
+        "1 if the objective is met by the last restore that was measured.",
+        &in_time,
+    );
     text.family("mainstay_resource_condition", "1 for the present condition.", &condition);
     let waiting = summary.map_or(0, |s| s.waiting.len());
     text.gauge_int(

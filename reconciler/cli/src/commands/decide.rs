@@ -1,10 +1,16 @@
 //! `mainstay approve`, `hold` and `accept`.
 
+use std::collections::BTreeSet;
+
 use adapters::clock::System;
 use model::Timestamp;
+use model::cancel::Cancel;
 use model::desired::Scope;
+use model::id::StepId;
 use model::ports::clock::Clock;
 use operations::decide;
+use operations::status::look;
+use runtime::Unobserved;
 
 use super::{duration_s, usage};
 use crate::args::{AcceptArgs, ApproveArgs, Global, HoldArgs};
@@ -16,6 +22,17 @@ use crate::wire::{user, wire};
 
 pub async fn approve(global: &Global, args: &ApproveArgs, ui: &Ui) -> Result<Exit, CliError> {
     let wired = wire(global)?;
+    if !args.steps.is_empty() {
+        let steps: Vec<StepId> = args.steps.iter().map(|id| StepId::from(id.as_str())).collect();
+        let all = BTreeSet::new();
+        let pass = look(&wired.world, None, all, &Unobserved, &Cancel::default()).await?;
+        let world = &wired.world;
+        decide::approve_steps(world, &pass, &args.digest, &steps, &user()).await?;
+        for step in &steps {
+            ui.say(format!("approved {step} alone; `mainstay apply` or the daemon goes on"));
+        }
+        return Ok(Exit::Success);
+    }
     let digest = decide::approve(&wired.world, &args.digest, &user()).await?;
     ui.say(format!("approved {}; `mainstay apply` or the daemon goes on", digest.short()));
     Ok(Exit::Success)

@@ -2,7 +2,8 @@
 
 use model::cancel::Cancel;
 use operations::status::{look, report};
-use plan::status::{Status, Verdict};
+use plan::rto::RtoReport;
+use plan::status::{ResourceStatus, Status, Verdict};
 use runtime::Unobserved;
 
 use super::{addresses, plan as plan_command};
@@ -35,10 +36,7 @@ pub async fn run(global: &Global, args: &StatusArgs, ui: &Ui) -> Result<Exit, Cl
 }
 
 fn exit(status: &Status, incomplete: bool) -> Exit {
-    let well = status.resources.values().all(|r| {
-        let kept = |v| matches!(v, Verdict::Kept | Verdict::NoObjective);
-        r.condition.word() == "Healthy" && kept(r.rpo) && kept(r.copies_verdict)
-    });
+    let well = status.resources.values().all(ResourceStatus::is_well);
     match (well, incomplete) {
         (_, true) => Exit::Incomplete,
         (true, false) => Exit::Success,
@@ -78,6 +76,9 @@ fn print(status: &Status, pass: &runtime::pass::Pass, ui: &Ui) {
         if resource.condition.word() != "Healthy" {
             ui.out(format!("{address}: {}", plan::render::describe(&resource.condition)));
         }
+        if let Some(rto) = &resource.rto {
+            ui.out(format!("{address}: {}", recovery_time(rto)));
+        }
         if let Some(why) = &resource.suspicious {
             ui.out(format!("{address}: its newest point is suspicious: {why}"));
         }
@@ -105,4 +106,25 @@ fn print(status: &Status, pass: &runtime::pass::Pass, ui: &Ui) {
             ));
         }
     }
+}
+
+/// How long a restore takes, and what mends it when that is too long or not known.
+fn recovery_time(rto: &RtoReport) -> String {
+    let verdict = match rto.verdict {
+        Verdict::Kept | Verdict::NoObjective => "kept",
+        Verdict::Unknown => "UNKNOWN",
+        Verdict::Violated => "MISSED",
+    };
+    let wanted = human::seconds(rto.wanted_s);
+    let measured = match (&rto.measured, rto.expected_s) {
+        (Some(measured), Some(expected)) => format!(
+            ", {} expected as measured from {} at {}",
+            human::seconds(expected),
+            measured.repository,
+            human::instant(measured.at)
+        ),
+        _ => ", no restore was measured".to_owned(),
+    };
+    let mend = rto.mend.as_ref().map_or(String::new(), |mend| format!("; {mend}"));
+    format!("RTO {wanted} {verdict}{measured}{mend}")
 }

@@ -73,6 +73,18 @@ pub struct RetentionPolicySpec {
     pub yearly: Option<KeepSpec>,
     /// Keep everything of this time before the newest, such as `30d`.
     pub within: Option<String>,
+    /// Keep the newest of each hour of this time before the newest, such as `2d`.
+    pub within_hourly: Option<String>,
+    /// Keep the newest of each day of this time before the newest.
+    pub within_daily: Option<String>,
+    /// Keep the newest of each ISO week of this time before the newest.
+    pub within_weekly: Option<String>,
+    /// Keep the newest of each month of this time before the newest.
+    pub within_monthly: Option<String>,
+    /// Keep the newest of each quarter of this time before the newest.
+    pub within_quarterly: Option<String>,
+    /// Keep the newest of each year of this time before the newest.
+    pub within_yearly: Option<String>,
     /// Keep everything that carries one of these tags.
     #[serde(default)]
     pub tags: Vec<String>,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use model::agent::{Arg, Command};
 use model::desired::{
     Anomaly, Backup, Hooks, Keep, Retention, Schedule, Trigger, VerifyPolicy, When, Window,
+    WithinEach,
 };
 use model::id::Name;
 
@@ -211,10 +212,28 @@ impl<'d> Lowering<'d> {
     }
 
     fn retention(&mut self, name: &str, spec: &RetentionPolicySpec, at: &At<'_>) -> Retention {
-        let within = at.at("within");
-        let within_s = spec.within.as_ref().and_then(|written| {
-            text::duration_some(within.place(), &within.name(), written, &mut self.found)
-        });
+        let mut within = |field: &str, written: Option<&String>| {
+            let at = at.at(field);
+            text::duration_some(at.place(), &at.name(), written?, &mut self.found)
+        };
+        let within_s = within("within", spec.within.as_ref());
+        let within_each = WithinEach {
+            hourly_s: within("withinHourly", spec.within_hourly.as_ref()),
+            daily_s: within("withinDaily", spec.within_daily.as_ref()),
+            weekly_s: within("withinWeekly", spec.within_weekly.as_ref()),
+            monthly_s: within("withinMonthly", spec.within_monthly.as_ref()),
+            quarterly_s: within("withinQuarterly", spec.within_quarterly.as_ref()),
+            yearly_s: within("withinYearly", spec.within_yearly.as_ref()),
+        };
+        let spans = [
+            &spec.within,
+            &spec.within_hourly,
+            &spec.within_daily,
+            &spec.within_weekly,
+            &spec.within_monthly,
+            &spec.within_quarterly,
+            &spec.within_yearly,
+        ];
         let counts = [
             spec.last,
             spec.hourly,
@@ -225,7 +244,7 @@ impl<'d> Lowering<'d> {
             spec.yearly,
         ];
         let keeps = counts.iter().any(|rule| !matches!(rule, None | Some(KeepSpec::Count(0))));
-        if !keeps && spec.within.is_none() && spec.tags.is_empty() {
+        if !keeps && spans.iter().all(|s| s.is_none()) && spec.tags.is_empty() {
             self.found.push(d::retention_keeps_nothing(at.place_key()));
         }
         let tags: BTreeSet<String> = spec.tags.iter().cloned().collect();
@@ -239,6 +258,7 @@ impl<'d> Lowering<'d> {
             quarterly: keep(spec.quarterly),
             yearly: keep(spec.yearly),
             within_s,
+            within_each,
             tags,
             at_least: spec.at_least.unwrap_or(1),
             time_zone: self.time_zone(spec.time_zone.as_deref(), &at.at("timeZone")),

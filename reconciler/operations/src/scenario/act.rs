@@ -221,7 +221,7 @@ fn restore(state: &mut State, step: &Step) -> Result<Did, String> {
     control(state, std::slice::from_ref(repository), served)?;
     let kept = !elsewhere && *over != Over::Nothing;
     if !elsewhere {
-        let deed = if *over == Over::Live { Deed::RestoredOver } else { Deed::Recreated };
+        let deed = if *over == Over::Nothing { Deed::Recreated } else { Deed::RestoredOver };
         state.memory.deeds.entry(deed).or_default().push(state.now);
         let back = Thing {
             marker: receipt.marker.clone(),

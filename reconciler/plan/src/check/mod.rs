@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::alarms::alarms;
 use crate::condition::{awaiting, conditions};
 use crate::planner::erasure::{belongs, cooled};
-use crate::planner::{destructive_digest, plan_id};
+use crate::planner::{destructive_digest, plan_id, step_digest, unread_for_token};
 use crate::view::{RepositoryState, View};
 
 /// The most steps that a plan may have: a fleet of a hundred thousand resources with some copies.
@@ -411,9 +411,17 @@ fn restores_once(case: &Case<'_>) -> Found {
     let mut found = Found::new();
     let mut restored: BTreeSet<&Address> = BTreeSet::new();
     for step in &case.plan.steps {
-        let Action::Restore { resource, token, elsewhere, over, .. } = &step.action else {
+        let Action::Restore { resource, token, elsewhere, over, recovery, .. } = &step.action
+        else {
             continue;
         };
+        let doc = recovery.as_ref().and_then(|name| case.view.desired.recoveries.get(name));
+        if let Some(doc) = doc.filter(|doc| doc.token == *token)
+            && case.view.record(resource, token).is_none()
+            && let Some(blind) = unread_for_token(&case.view, doc, resource)
+        {
+            found.push(by(step, format!("its token may have been served: {blind}")));
+        }
         if token.is_empty() || case.view.is_served(resource, token) {
             found.push(by(step, "its token was served"));
         }
@@ -466,6 +474,7 @@ fn going_back_is_noticed(case: &Case<'_>) -> Found {
             && !halfway
             && !asks
             && !case.plan.destructive.as_ref().is_some_and(approved)
+            && !step_digest(case.view.desired, step).as_ref().is_some_and(approved)
         {
             found.push(by(step, "it does not wait for a person's yes"));
         }

@@ -375,3 +375,17 @@ fn p2_an_erasure_takes_no_point_of_another() {
     });
     assert!(broken.contains(&Promise::P2), "{broken:?}");
 }
+
+#[test]
+fn p7_a_token_that_may_have_been_served() {
+    let world = World::busy()
+        .repository("offsite")
+        .backup("shop", &["shop/files", "shop/db"], &["local", "offsite"])
+        .recovery("back", "shop/db", |_| {});
+    let made = world.plan();
+    let restore = made.steps.iter().find(|s| s.id.as_str() == "restore/shop/db/back").unwrap();
+    let blind =
+        world.clone().repository_unknown("offsite").with(|w| w.observed.memory.known = false);
+    let broken = broken(&blind, |plan| plan.steps.push(restore.clone()));
+    assert_eq!(broken, only(Promise::P7));
+}

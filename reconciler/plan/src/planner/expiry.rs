@@ -21,8 +21,26 @@ pub(super) fn plan(draft: &mut Draft<'_, '_>, address: &Address) {
     pin_documents(draft, address);
     for repository in view.repositories_of(address) {
         if view.repository_id(repository).is_some() {
+            distrust(draft, address, repository);
             resource_in(draft, address, repository);
         }
+    }
+}
+
+/// Says that the newest point is not trusted: until a person decides, nothing replaces it as the
+/// one that a restore would take, and nothing expires.
+fn distrust(draft: &mut Draft<'_, '_>, address: &Address, repository: &Name) {
+    let view = draft.view;
+    let newest = view.points_in(address, repository).rfind(|p| !view.is_future(p.taken_at()));
+    let Some(newest) = newest else { return };
+    if let Standing::Suspicious(why) = view.standing(&newest) {
+        draft.note(format!(
+            "the newest point of {address} in {repository}, {} of {}, is suspicious: {why}; if it \
+             is right, `mainstay accept suspicious:{}`",
+            newest.id().short(),
+            newest.taken_at(),
+            newest.id()
+        ));
     }
 }
 

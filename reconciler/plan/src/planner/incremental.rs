@@ -2,23 +2,24 @@
 //! instant that matters to it, changes; a plan from nothing takes the same way with everything
 //! changed, so both give the same bytes. Called for every plan, and by who keeps it between plans.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use model::desired::Desired;
 use model::digest::Digest;
 use model::fingerprint::Fingerprint;
-use model::id::{Address, Name, SnapshotId};
+use model::id::{Address, Name, SnapshotId, StepId};
 use model::observed::{
     Memory, Observation, Observed, RecoveryPhase, RepositoryObservation, SnapshotInfo, is_proven,
 };
-use model::plan::{Condition, Deferred, Plan, RetentionVerdict, Step};
+use model::plan::{Condition, Deferred, Plan, RetentionVerdict, Step, Wait};
 use model::receipt::{ControlBody, Evidence, EvidenceKind};
 
 use super::{Digests, Draft, backups, erasure, expiry, recovery, repositories};
 use crate::alarms::alarms;
 use crate::condition::{Conditions, condition};
+use crate::gates::waits;
 use crate::graph::Graph;
 use crate::index::{Index, RepositoryState, repository_state};
 use crate::view::{CLOCK_TOLERANCE, View};
@@ -32,15 +33,46 @@ struct Part {
     retention: Vec<RetentionVerdict>,
 }
 
+/// An observation that somebody lends, or one that is shared with whoever executes the plan.
+pub(super) enum Held<'d> {
+    Lent(&'d Observed),
+    Shared(Arc<Observed>),
+}
+
+impl Held<'_> {
+    /// One of our own to change; copied if somebody else still reads it.
+    fn to_mut(&mut self) -> &mut Observed {
+        if let Self::Lent(observed) = self {
+            *self = Self::Shared(Arc::new((*observed).clone()));
+        }
+        match self {
+            Self::Shared(observed) => Arc::make_mut(observed),
+            Self::Lent(_) => unreachable!("it was just taken over"),
+        }
+    }
+}
+
+impl std::ops::Deref for Held<'_> {
+    type Target = Observed;
+    fn deref(&self) -> &Observed {
+        match self {
+            Self::Lent(observed) => observed,
+            Self::Shared(observed) => observed,
+        }
+    }
+}
+
 /// A planner that remembers. Its plans are those of [`crate::plan`], byte for byte.
 pub struct Planner<'d> {
-    desired: &'d Desired,
-    observed: Cow<'d, Observed>,
+    pub(super) desired: &'d Desired,
+    pub(super) observed: Held<'d>,
     scope: Option<BTreeSet<Address>>,
+    /// The resources of which plans speak.
+    named: Arc<BTreeSet<Address>>,
     detailed: bool,
-    index: Index<'d>,
+    pub(super) index: Index<'d>,
     graph: Graph<'d>,
-    fingerprint: Fingerprint,
+    pub(super) fingerprint: Fingerprint,
     digest: Digest,
     /// Notes that only the documents decide, and the resource that they are about.
     notes: Vec<(Address, String)>,
@@ -52,11 +84,12 @@ pub struct Planner<'d> {
     look_of: Vec<Option<Timestamp>>,
     /// Resources of which others or the clock have a say: decided anew in every plan.
     entangled: BTreeSet<u32>,
-    dirty: Dirty,
+    pub(super) dirty: Dirty,
     last: Option<Timestamp>,
 }
 
-enum Dirty {
+/// Which resources are to be decided anew.
+pub(super) enum Dirty {
     All,
     Some(BTreeSet<u32>),
 }
@@ -64,7 +97,7 @@ enum Dirty {
 impl<'d> Planner<'d> {
     /// Takes in a desired state and an observation; nothing is planned yet.
     pub fn new(desired: &'d Desired, observed: Observed) -> Self {
-        Self::made(desired, Cow::Owned(observed), None)
+        Self::made(desired, Held::Shared(Arc::new(observed)), None)
     }
 
     pub(super) fn over(
@@ -72,17 +105,17 @@ impl<'d> Planner<'d> {
         observed: &'d Observed,
         only: Option<&BTreeSet<Address>>,
     ) -> Self {
-        Self::made(desired, Cow::Borrowed(observed), only)
+        Self::made(desired, Held::Lent(observed), only)
     }
 
-    fn made(
-        desired: &'d Desired,
-        observed: Cow<'d, Observed>,
-        only: Option<&BTreeSet<Address>>,
-    ) -> Self {
+    fn made(desired: &'d Desired, observed: Held<'d>, only: Option<&BTreeSet<Address>>) -> Self {
         let graph = Graph::new(desired);
+        let scope = only.map(|only| graph.closure(only));
+        let in_scope = |a: &&Address| scope.as_ref().is_none_or(|scope| scope.contains(*a));
+        let named = desired.resources.keys().filter(in_scope).cloned().collect();
         Self {
-            scope: only.map(|only| graph.closure(only)),
+            named: Arc::new(named),
+            scope,
             detailed: false,
             index: Index::new(desired, &observed),
             fingerprint: Fingerprint::of(&observed),
@@ -185,21 +218,15 @@ impl<'d> Planner<'d> {
         let evidence = std::mem::take(&mut memory.evidence);
         let before = memory.clone();
         change(memory);
+        let after = memory.clone();
         memory.evidence = evidence;
-        // These have a say in every resource.
-        let general = |m: &Memory| (m.known, m.repositories.clone(), m.accepted_alarms.clone());
-        if general(&before) != general(memory) {
-            let repositories = before.repositories != memory.repositories;
-            self.dirty = Dirty::All;
-            if repositories {
-                self.index = Index::new(self.desired, &self.observed);
-            }
-            return;
+        for number in self.take_memory(&before, &after) {
+            self.changed(Some(number));
         }
-        let requests = before.requests.iter().chain(&memory.requests);
-        let numbers: Vec<u32> =
-            requests.filter_map(|request| self.index.number(&request.address)).collect();
-        numbers.into_iter().for_each(|number| self.changed(Some(number)));
+        if before.repositories != after.repositories {
+            self.index = Index::new(self.desired, &self.observed);
+            self.dirty = Dirty::All;
+        }
     }
 
     /// Says when the observation was complete.
@@ -207,7 +234,26 @@ impl<'d> Planner<'d> {
         self.observed.to_mut().at = at;
     }
 
-    fn changed(&mut self, number: Option<u32>) {
+    /// The observation, to be held beside the planner.
+    pub(super) fn shared(&self) -> Arc<Observed> {
+        match &self.observed {
+            Held::Lent(observed) => Arc::new((*observed).clone()),
+            Held::Shared(observed) => observed.clone(),
+        }
+    }
+
+    /// What each step of the last plan waits for at an instant.
+    pub(super) fn gates(
+        &self,
+        plan: &Plan,
+        now: Timestamp,
+        approvals: &BTreeSet<Digest>,
+    ) -> BTreeMap<StepId, Vec<Wait>> {
+        let view = View::over(&self.index, self.desired, &self.observed, now);
+        waits(&view, &alarms(&view, &self.conditions), plan, approvals)
+    }
+
+    pub(super) fn changed(&mut self, number: Option<u32>) {
         if let (Some(number), Dirty::Some(dirty)) = (number, &mut self.dirty) {
             dirty.insert(number);
         }
@@ -229,9 +275,11 @@ impl<'d> Planner<'d> {
         let Self { desired, observed, scope, detailed, index, graph, .. } = self;
         let view = View::over(index, desired, observed, now);
         let recorded = recorded(&view);
-        for number in dirty.iter().chain(&self.entangled).chain(&recorded) {
-            let address = index.addresses[*number as usize];
-            self.conditions.set(address, condition(&view, address));
+        let looked: Vec<u32> =
+            dirty.iter().chain(&self.entangled).chain(&recorded).copied().collect();
+        let found = side_by_side(&looked, &|n| condition(&view, index.addresses[n as usize]));
+        for (number, condition) in looked.into_iter().zip(found) {
+            self.conditions.set(index.addresses[number as usize], condition);
         }
         let entangled = entangled(&view, &self.conditions, recorded);
         let alarms = alarms(&view, &self.conditions);
@@ -239,26 +287,34 @@ impl<'d> Planner<'d> {
         // What was entangled and is not any more has no part yet; what is now has one too many.
         let all: BTreeSet<u32> =
             dirty.iter().chain(&self.entangled).chain(&entangled).copied().collect();
+        let alone: Vec<u32> = all
+            .iter()
+            .copied()
+            .filter(|number| !entangled.contains(number))
+            .filter(|n| scope.as_ref().is_none_or(|s| s.contains(index.addresses[*n as usize])))
+            .collect();
+        let decide = |number: u32| {
+            let address = index.addresses[number as usize];
+            let mut draft = fresh();
+            draft.look_again(horizon(&view, address));
+            backups::plan(&mut draft, address);
+            expiry::plan(&mut draft, address);
+            (draft.until, Part::of(draft))
+        };
+        let decided = side_by_side(&alone, &decide);
         for number in &all {
             if let Some(at) = self.look_of[*number as usize].take() {
                 self.looks.remove(&(at, *number));
             }
             self.parts.remove(number);
-            let address = index.addresses[*number as usize];
-            if entangled.contains(number) || scope.as_ref().is_some_and(|s| !s.contains(address)) {
-                continue;
+        }
+        for (number, (until, part)) in alone.into_iter().zip(decided) {
+            if let Some(at) = until {
+                self.looks.insert((at, number));
+                self.look_of[number as usize] = Some(at);
             }
-            let mut draft = fresh();
-            draft.look_again(horizon(&view, address));
-            backups::plan(&mut draft, address);
-            expiry::plan(&mut draft, address);
-            if let Some(at) = draft.until {
-                self.looks.insert((at, *number));
-                self.look_of[*number as usize] = Some(at);
-            }
-            let part = Part::of(draft);
             if !part.is_empty() {
-                self.parts.insert(*number, part);
+                self.parts.insert(number, part);
             }
         }
         let mut draft = fresh();
@@ -272,7 +328,7 @@ impl<'d> Planner<'d> {
             }
         }
         repositories::reclaim(&mut draft);
-        let plan = draft.finish(&alarms, digests);
+        let plan = draft.finish(&alarms, digests, self.named.clone());
         self.entangled = entangled;
         self.dirty = Dirty::Some(BTreeSet::new());
         self.last = Some(now);
@@ -298,6 +354,34 @@ impl<'d> Planner<'d> {
         }
         dirty
     }
+}
+
+/// Threads that decide. A number, not the machine's count of cores, because that would have to be
+/// asked from the environment; the plan is the same with any.
+const DECIDERS: usize = 4;
+
+/// Resources below which one thread decides all: starting others would take longer.
+const DECIDED_ALONE: usize = 4096;
+
+/// What is decided of each of many resources, in their order; by several threads when they are
+/// many.
+fn side_by_side<T: Send>(numbers: &[u32], decide: &(impl Fn(u32) -> T + Sync)) -> Vec<T> {
+    if numbers.len() < DECIDED_ALONE {
+        return numbers.iter().map(|number| decide(*number)).collect();
+    }
+    std::thread::scope(|scope| {
+        let deciders: Vec<_> = numbers
+            .chunks(numbers.len().div_ceil(DECIDERS))
+            .map(|part| {
+                scope.spawn(move || part.iter().map(|number| decide(*number)).collect::<Vec<T>>())
+            })
+            .collect();
+        let join = |decider: std::thread::ScopedJoinHandle<'_, Vec<T>>| {
+            // A panic goes on in this thread, as it would have without the others.
+            decider.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        deciders.into_iter().flat_map(join).collect()
+    })
 }
 
 impl Part {

@@ -7,21 +7,26 @@ pub(crate) mod erasure;
 mod expiry;
 pub(crate) mod ids;
 mod incremental;
+mod kept;
 mod order;
 mod recovery;
 mod repositories;
 mod restore;
 mod selection;
+mod take;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use backups::newest_served;
 pub use ids::restore as restore_step;
 pub use incremental::Planner;
+pub use kept::KeptPlanner;
+pub use order::step_digest;
 pub(crate) use order::{destructive_digest, plan_id};
-pub(crate) use recovery::describe;
+pub(crate) use recovery::{describe, unread_for_token};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use model::desired::Desired;
@@ -204,19 +209,16 @@ impl<'v, 'a> Draft<'v, 'a> {
         }
     }
 
-    /// Puts the plan together.
-    fn finish(mut self, alarms: &[Alarm], digests: Digests) -> Plan {
+    /// Puts the plan together; `named` are the resources that it speaks of.
+    fn finish(mut self, alarms: &[Alarm], digests: Digests, named: Arc<BTreeSet<Address>>) -> Plan {
         self.observe_gaps();
         let view = self.view;
         let mut report = std::mem::take(&mut self.report);
         report.scope = self.scope.cloned();
-        report.conditions = view
-            .desired
-            .resources
-            .keys()
-            .filter(|address| self.in_scope(address))
-            .map(|address| (address.clone(), self.conditions.get(address).clone()))
-            .collect();
+        report.conditions = model::conditions::Conditions::healthy(named);
+        for (address, condition) in self.conditions.unwell() {
+            report.conditions.set(address, condition.clone());
+        }
         report.deferred.sort();
         report.deferred.dedup();
         report.retention.sort_by(|a, b| {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use model::desired::Desired;
 use model::digest::Digest;
 use model::id::{PlanId, StepId};
-use model::plan::{Action, Class, Plan, Precondition, Step};
+use model::plan::{Action, Class, Plan, Precondition, Report, Step};
 use serde::Serialize;
 
 use crate::graph::Graph;
@@ -16,7 +16,17 @@ pub(crate) fn plan_id(plan: &Plan) -> PlanId {
     let Plan { version, id: _, planner, commit, desired, observed, at, .. } = plan;
     let Plan { steps, report, destructive, .. } = plan;
     let made_of = (version, planner, commit, desired, observed, at);
-    PlanId(Digest::of("plan", &(made_of, steps, report, destructive)).0)
+    PlanId(Digest::of("plan", &(made_of, steps, parts(report), destructive)).0)
+}
+
+/// A report for its plan's id. Which resources there are is in the digest of the desired state and
+/// in the scope, so the healthy ones are only counted: a fleet of them would cost more than the
+/// plan. Every field is named, so that one that is added is not forgotten.
+fn parts(report: &Report) -> impl Serialize + '_ {
+    let Report { scope, conditions, responses, deferred, retention, alarms, notes, incomplete } =
+        report;
+    let conditions = (conditions.len(), conditions.unwell());
+    ((scope, conditions, responses, deferred), (retention, alarms, notes, incomplete))
 }
 
 /// What an approval names. No clock is in it, so it still fits when the next pass plans the same.
@@ -30,22 +40,26 @@ struct Destructive<'a> {
 }
 
 pub(crate) fn destructive_digest(desired: &Desired, steps: &[Step]) -> Option<Digest> {
-    let mut parts: Vec<Destructive<'_>> = steps
-        .iter()
-        .filter(|step| step.class == Class::Destructive)
-        .map(|step| Destructive {
-            step: &step.id,
-            action: &step.action,
-            markers: step
-                .preconditions
-                .iter()
-                .filter(|p| matches!(p, Precondition::ResourceUnmoved { .. }))
-                .collect(),
-            policy: policy_digest(desired, &step.action),
-        })
-        .collect();
+    let destructive = steps.iter().filter(|step| step.class == Class::Destructive);
+    let mut parts: Vec<Destructive<'_>> = destructive.map(|s| part(desired, s)).collect();
     parts.sort_by_key(|part| part.step);
     (!parts.is_empty()).then(|| Digest::of("destructive", &parts))
+}
+
+/// Returns what names a yes to one destructive step alone, whatever else the plan does; `None` for
+/// a step that needs none.
+pub fn step_digest(desired: &Desired, step: &Step) -> Option<Digest> {
+    (step.class == Class::Destructive).then(|| Digest::of("destructive-step", &part(desired, step)))
+}
+
+fn part<'a>(desired: &Desired, step: &'a Step) -> Destructive<'a> {
+    let unmoved = |p: &&Precondition| matches!(p, Precondition::ResourceUnmoved { .. });
+    Destructive {
+        step: &step.id,
+        action: &step.action,
+        markers: step.preconditions.iter().filter(unmoved).collect(),
+        policy: policy_digest(desired, &step.action),
+    }
 }
 
 fn policy_digest(desired: &Desired, action: &Action) -> Option<Digest> {

@@ -10,10 +10,11 @@ use model::receipt::Marker;
 use super::restore::{Wanted, restore};
 use super::selection::{self, Chosen};
 use super::{Draft, ids};
+use crate::alarms::doubts_memory;
 use crate::condition::awaiting;
 use crate::retention::span;
 use crate::slots::seconds;
-use crate::view::PointRef;
+use crate::view::{PointRef, View};
 
 /// Plans what is brought back of one resource. What it depends on comes before it.
 pub(super) fn plan(draft: &mut Draft<'_, '_>, address: &Address) {
@@ -247,10 +248,18 @@ fn document(draft: &mut Draft<'_, '_>, doc: &Recovery) -> bool {
             return !served;
         }
     };
+    if doc.repeat == Repeat::Always && is_there(draft.view, address, &chosen.point, served) {
+        draft.note(format!("recovery {}: {address} is at the wanted point", doc.name));
+        return false;
+    }
+    if let Some((code, reason)) = untold(draft, doc, address).filter(|_| !served) {
+        draft.defer(id, code, reason);
+        return true;
+    }
     let mut token = doc.token.clone();
     let mut reasons = vec![format!("recovery {} asks for it under token {}", doc.name, doc.token)];
     if served {
-        match again(draft, doc, address, &chosen.point) {
+        match again(draft, doc, address) {
             Ok(None) => return false,
             Ok(Some((next, reason))) => {
                 token = next;
@@ -280,21 +289,52 @@ fn document(draft: &mut Draft<'_, '_>, doc: &Recovery) -> bool {
     true
 }
 
+/// Why nobody can tell whether a document's token was served: our memory is in doubt, and a
+/// repository that may hold the note of it cannot be read.
+fn untold(
+    draft: &Draft<'_, '_>,
+    doc: &Recovery,
+    address: &Address,
+) -> Option<(&'static str, String)> {
+    let view = draft.view;
+    let blind = unread_for_token(view, doc, address)?;
+    // A recovery that our memory holds was begun by this very state.
+    if view.record(address, &doc.token).is_some() {
+        return None;
+    }
+    let reason = format!(
+        "whether token {} was served cannot be told: our state is new or went back, and {blind}; \
+         if it never was, `mainstay accept token:{}`",
+        doc.token, doc.token
+    );
+    Some(("TokenUnknown", reason))
+}
+
+/// The repository that may hold the note of a served token and cannot be read, while our memory is
+/// in doubt and nobody said that the token was not served.
+pub(crate) fn unread_for_token(
+    view: &View<'_>,
+    doc: &Recovery,
+    address: &Address,
+) -> Option<String> {
+    let accepted = &view.observed.memory.accepted_alarms;
+    if !doubts_memory(view) || accepted.contains(&format!("token:{}", doc.token)) {
+        return None;
+    }
+    let named = view.repositories_of(address).into_iter().chain(&doc.repository);
+    named
+        .filter_map(|name| Some((name, view.state(name).trouble()?.1)))
+        .next()
+        .map(|(name, why)| format!("repository {name} cannot be looked at: {why}"))
+}
+
 /// Whether a repeating recovery whose token was served is wanted again, and under which token.
 fn again(
     draft: &Draft<'_, '_>,
     doc: &Recovery,
     address: &Address,
-    point: &PointRef<'_>,
 ) -> Result<Option<(String, String)>, (&'static str, String)> {
-    let there = match draft.view.observed.resources.get(address) {
-        Some(Observation::Known { marker, damaged: None, .. }) => {
-            point.receipt().is_none_or(|receipt| is_at(marker, &receipt.marker))
-        }
-        Some(Observation::Unknown { .. }) | None => return Ok(None),
-        Some(_) => false,
-    };
-    if there {
+    if let Some(Observation::Unknown { .. }) | None = draft.view.observed.resources.get(address) {
         return Ok(None);
     }
     if !doc.acknowledges_newer_data {
@@ -315,6 +355,26 @@ fn again(
     )))
 }
 
+/// Whether a resource is where a point says, or where the recovery that brought it back left it.
+/// Before anything was brought back, a marker that says nothing does not say that it is there.
+fn is_there(view: &View<'_>, address: &Address, point: &PointRef<'_>, served: bool) -> bool {
+    let Some(Observation::Known { marker, damaged: None, entries, .. }) =
+        view.observed.resources.get(address)
+    else {
+        return false;
+    };
+    let Some(receipt) = point.receipt() else { return false };
+    // What was emptied is not there, whatever its marker says.
+    let emptied = *entries == Some(0) && receipt.files > 0;
+    let left = view.brought_back(address, point.id());
+    let wanted = &receipt.marker;
+    let silent = wanted.digest.is_none() && wanted.counters.is_empty() && wanted.counts.is_empty();
+    if !served && (silent || wanted.identity != marker.identity) {
+        return false;
+    }
+    !emptied && (is_at(marker, wanted) || left.is_some_and(|left| is_at(marker, left)))
+}
+
 /// Whether a resource is where a point says; identity is left out, because a restore binds a new
 /// one.
 fn is_at(found: &Marker, wanted: &Marker) -> bool {
@@ -331,6 +391,10 @@ fn elsewhere(draft: &mut Draft<'_, '_>, address: &Address) {
     for doc in docs {
         if view.is_served(address, &doc.token) {
             draft.note(format!("recovery {}: token {} was served", doc.name, doc.token));
+            continue;
+        }
+        if let Some((code, reason)) = untold(draft, doc, address) {
+            draft.defer(ids::restore(address, Some(&doc.name)), code, reason);
             continue;
         }
         let chosen = match selection::for_document(draft, doc) {

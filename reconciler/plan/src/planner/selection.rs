@@ -137,7 +137,8 @@ pub(super) fn no_point(
     }
 }
 
-/// What a restore of a point loses: all that came after it, in the words of the resource.
+/// What a restore of a point loses: all that came after it, in the words of the resource. Where a
+/// resource went back, the point lies ahead of it, and what grows again is no loss.
 pub(super) fn loss(draft: &Draft<'_, '_>, address: &Address, point: &PointRef<'_>) -> Loss {
     let view = draft.view;
     let after = point.taken_at();
@@ -160,7 +161,7 @@ fn differences(from: &Marker, to: &Marker) -> Vec<String> {
     {
         for (name, was) in from {
             match to.get(name) {
-                Some(is) if is != was => lines.push(format!("{word} {name} {was} → {is}")),
+                Some(is) if is < was => lines.push(format!("{word} {name} {was} → {is}")),
                 None => lines.push(format!("{word} {name} {was} → not in the point")),
                 Some(_) => {}
             }

@@ -78,6 +78,7 @@ fn conditions(plan: &Plan) -> String {
     let rows: Vec<String> = plan
         .report
         .conditions
+        .unwell()
         .iter()
         .filter(|(_, c)| !is_well(c))
         .map(|(address, condition)| format!("`{address}` {}", describe(condition)))

@@ -6,7 +6,7 @@ use model::desired::{Keep, Retention};
 
 use super::words::{duration, points};
 use super::{Label, Lines};
-use crate::retention::{is_empty, rules};
+use crate::retention::{is_empty, rules, within_rules};
 use crate::simulate::{Frame, Horizon, Restic, Simulation};
 
 /// Lines that show how the number of points grew.
@@ -26,6 +26,9 @@ pub fn rules_in_words(policy: &Retention) -> String {
         })
         .collect();
     words.extend(policy.within_s.map(|s| format!("everything within {}", duration(s))));
+    for (word, within_s, _) in within_rules(policy) {
+        words.extend(within_s.map(|s| format!("{word} within {}", duration(s))));
+    }
     words.extend(policy.tags.iter().map(|tag| format!("tag {tag}")));
     if policy.at_least > 1 {
         words.push(format!("at least {}", policy.at_least));

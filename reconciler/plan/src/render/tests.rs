@@ -2,6 +2,7 @@
 
 use insta::assert_snapshot;
 use model::desired::{ConditionKind, Response};
+use model::observed::RepositoryObservation;
 
 use super::{MARKDOWN_CHARS_MAX, bytes, duration, json, markdown};
 use crate::Outcome;
@@ -35,7 +36,7 @@ fn markdown_begins_with_what_can_do_harm() {
       - the resource is RolledBack from 2026-11-20T11:00:00Z to before every known point: counter lsn 9 → 5
       - policy back answers with a restore
       - the newest proven point that fits is b1000000 of 2026-11-20T11:00:00Z
-      - loses everything after 2026-11-20T11:00:00Z (1 h): counter lsn 5 → 9
+      - loses everything after 2026-11-20T11:00:00Z (1 h)
       - waits for approval: mainstay approve 91baa38637e3
 
     Approve with `mainstay approve 91baa38637e3`
@@ -122,7 +123,6 @@ fn a_step_is_explained() {
         the newest proven point that fits is b1000000 of 2026-11-20T11:00:00Z
       loses
         everything after 2026-11-20T11:00:00Z (1 h)
-        counter lsn 5 → 9
       looks again whether
         repository local is local000
         1 points exist in local
@@ -175,6 +175,27 @@ fn a_point_is_explained() {
         suspicious (10 → 2 files), and a newer trusted point exists
     ");
     assert_eq!(explained(&world, "ff"), "nothing");
+}
+
+#[test]
+fn a_point_that_belongs_to_nothing_described_is_explained() {
+    let world = World::protected()
+        .point("local", "e1", "shop/gone", ago(2), |_| {})
+        .point("local", "e2", "shop/files", ago(2), |_| {})
+        .with(|w| {
+            let local = w.observed.repositories.get_mut(&name("local"));
+            let Some(RepositoryObservation::Known { snapshots, .. }) = local else { panic!() };
+            let foreign = snapshots.iter_mut().find(|s| s.id == snapshot("e2")).unwrap();
+            foreign.address = None;
+            foreign.receipt = None;
+            foreign.tags = ["nightly".to_owned()].into();
+        });
+    let gone = explained(&world, "e1");
+    assert!(gone.contains("of shop/gone, which no document describes"), "{gone}");
+    let foreign = explained(&world, "e2");
+    assert!(foreign.contains("not made by Mainstay"), "{foreign}");
+    assert!(foreign.contains("tagged nightly"), "{foreign}");
+    assert!(foreign.contains("no retention looks at what Mainstay did not make"), "{foreign}");
 }
 
 #[test]
@@ -272,7 +293,7 @@ fn json_is_what_its_schema_says() {
             let value = serde_json::to_value(wait).unwrap();
             seen.extend(value.as_object().unwrap().keys().map(|kind| format!("wait {kind}")));
         }
-        seen.extend(plan.report.conditions.values().map(|c| c.word().to_owned()));
+        seen.extend(plan.report.conditions.iter().map(|(_, c)| c.word().to_owned()));
     }
     // One that never occurred here would not have been held against the schema.
     for kind in [

@@ -26,7 +26,8 @@ pub fn text(plan: &Plan) -> Lines {
 }
 
 fn conditions(out: &mut Lines, plan: &Plan) {
-    let unwell: Vec<_> = plan.report.conditions.iter().filter(|(_, c)| !is_well(c)).collect();
+    let unwell: Vec<_> =
+        plan.report.conditions.unwell().iter().filter(|(_, c)| !is_well(c)).collect();
     if unwell.is_empty() {
         return;
     }
@@ -146,7 +147,7 @@ fn summary(out: &mut Lines, plan: &Plan) {
         Outcome::Changes => Label::Plain,
         Outcome::DestructiveWaiting | Outcome::ObservationIncomplete => Label::Warning,
     };
-    let unwell = plan.report.conditions.values().filter(|c| !is_well(c)).count();
+    let unwell = plan.report.conditions.unwell().values().filter(|c| !is_well(c)).count();
     let sentence = match (outcome, unwell) {
         (Outcome::NothingToDo, 1..) => "nothing is planned",
         _ => outcome.sentence(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use model::desired::{Keep, Retention};
+use model::desired::{Keep, Retention, WithinEach};
 use model::id::SnapshotId;
 use proptest::prelude::*;
 
@@ -128,6 +128,30 @@ fn within_counts_from_the_newest_point_so_a_pause_lets_nothing_go() {
 }
 
 #[test]
+fn within_each_keeps_the_newest_of_each_period_of_a_span() {
+    let points = series(&[
+        "2026-06-06T22:00:00Z",
+        "2026-06-08T05:00:00Z",
+        "2026-06-08T22:00:00Z",
+        "2026-06-09T05:00:00Z",
+        "2026-06-09T22:00:00Z",
+        "2026-06-10T22:00:00Z",
+    ]);
+    let within_each = WithinEach { daily_s: Some(2 * 86_400 + 1), ..WithinEach::default() };
+    let policy = Retention { within_each, ..none() };
+    assert_eq!(
+        kept(&verdicts(&policy, &points, at(NOW), 3600)),
+        ["2026-06-08T22:00:00Z", "2026-06-09T22:00:00Z", "2026-06-10T22:00:00Z"]
+    );
+    let edge = WithinEach { daily_s: Some(2 * 86_400), ..WithinEach::default() };
+    let policy = Retention { within_each: edge, ..none() };
+    assert_eq!(
+        kept(&verdicts(&policy, &points, at(NOW), 3600)),
+        ["2026-06-09T22:00:00Z", "2026-06-10T22:00:00Z"]
+    );
+}
+
+#[test]
 fn a_point_of_the_future_takes_nobodys_place_and_stays() {
     let mut points = series(&["2026-11-19T00:00:00Z", "2026-11-20T00:00:00Z"]);
     points.push(given(9, at("2031-01-01T00:00:00Z")));
@@ -203,6 +227,40 @@ fn period_name(rule: &str, time: Timestamp, zone: &TimeZone) -> String {
     }
 }
 
+/// What stays although no rule looks at it.
+fn whatever_the_rules_say(
+    points: &[Given],
+    good: &[&Given],
+    now: Timestamp,
+) -> BTreeSet<SnapshotId> {
+    let newer = |a: &Given, b: &Given| (a.time, &a.id) > (b.time, &b.id);
+    let mut keep = BTreeSet::new();
+    for point in points {
+        let newer_good = good.iter().any(|g| newer(g, point));
+        let stays = match point.standing {
+            Standing::Good => point.time > now,
+            Standing::Foreign => true,
+            Standing::Incomplete | Standing::Suspicious(_) => point.time > now || !newer_good,
+        };
+        if stays {
+            keep.insert(point.id.clone());
+        }
+    }
+    keep
+}
+
+fn spans(policy: &Retention) -> [(&'static str, Option<u64>); 6] {
+    let each = &policy.within_each;
+    [
+        ("hourly", each.hourly_s),
+        ("daily", each.daily_s),
+        ("weekly", each.weekly_s),
+        ("monthly", each.monthly_s),
+        ("quarterly", each.quarterly_s),
+        ("yearly", each.yearly_s),
+    ]
+}
+
 /// Which points stay, by the sentences of `docs/semantics.md`, each point for itself.
 fn reference(policy: &Retention, points: &[Given], now: Timestamp) -> BTreeSet<SnapshotId> {
     let zone = TimeZone::get(&policy.time_zone).unwrap();
@@ -239,6 +297,16 @@ fn reference(policy: &Retention, points: &[Given], now: Timestamp) -> BTreeSet<S
             }
         }
         let newest = good.iter().map(|g| g.time).max().unwrap();
+        for (rule, span) in spans(policy) {
+            let Some(span) = span.map(|s| SignedDuration::from_secs(s as i64)) else { continue };
+            let inside = newest.duration_since(point.time) < span || newest == point.time;
+            let newest_of_period =
+                !good.iter().any(|g| newer(g, point) && key(rule, g) == key(rule, point));
+            let oldest = !good.iter().any(|g| newer(point, g));
+            if inside && (newest_of_period || oldest) {
+                keep.insert(point.id.clone());
+            }
+        }
         let within = policy.within_s.map(|s| SignedDuration::from_secs(s as i64));
         if within.is_some_and(|w| newest.duration_since(point.time) < w || newest == point.time)
             || !point.tags.is_disjoint(&policy.tags)
@@ -257,17 +325,7 @@ fn reference(policy: &Retention, points: &[Given], now: Timestamp) -> BTreeSet<S
             keep.insert(point.id.clone());
         }
     }
-    for point in points {
-        let newer_good = good.iter().any(|g| newer(g, point));
-        let stays = match point.standing {
-            Standing::Good => point.time > now,
-            Standing::Foreign => true,
-            Standing::Incomplete | Standing::Suspicious(_) => point.time > now || !newer_good,
-        };
-        if stays {
-            keep.insert(point.id.clone());
-        }
-    }
+    keep.extend(whatever_the_rules_say(points, &good, now));
     keep
 }
 
@@ -283,11 +341,12 @@ fn any_policy() -> impl Strategy<Value = Retention> {
     (
         prop::collection::vec(any_keep(), 7),
         prop::option::weighted(0.3, 0u64..40 * 86_400),
+        prop::collection::vec(prop::option::weighted(0.15, 0u64..400 * 86_400), 6),
         prop::bool::weighted(0.2),
         0u32..5,
         prop::sample::select(vec!["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]),
     )
-        .prop_map(|(keeps, within_s, tagged, at_least, zone)| Retention {
+        .prop_map(|(keeps, within_s, each, tagged, at_least, zone)| Retention {
             name: "any".to_owned(),
             last: keeps[0],
             hourly: keeps[1],
@@ -297,6 +356,14 @@ fn any_policy() -> impl Strategy<Value = Retention> {
             quarterly: keeps[5],
             yearly: keeps[6],
             within_s,
+            within_each: WithinEach {
+                hourly_s: each[0],
+                daily_s: each[1],
+                weekly_s: each[2],
+                monthly_s: each[3],
+                quarterly_s: each[4],
+                yearly_s: each[5],
+            },
             tags: if tagged { BTreeSet::from(["pin".to_owned()]) } else { BTreeSet::new() },
             at_least,
             time_zone: zone.to_owned(),
@@ -372,6 +439,7 @@ proptest! {
     #[test]
     fn the_announced_date_is_the_date(
         counts in prop::collection::vec(prop_oneof![Just(0u32), 0u32..4], 5),
+        each in prop::collection::vec(prop_oneof![2 => Just(0u64), 1 => 1u64..20], 3),
         interval_h in prop::sample::select(vec![5u64, 12, 24, 36]),
         zone in prop::sample::select(vec!["UTC", "Europe/Berlin"]),
         past in 1usize..30,
@@ -382,6 +450,12 @@ proptest! {
             weekly: Keep::Count(counts[2]),
             monthly: Keep::Count(counts[3]),
             within_s: (counts[4] > 0).then_some(u64::from(counts[4]) * 86_400),
+            within_each: WithinEach {
+                daily_s: (each[0] > 0).then_some(each[0] * 86_400),
+                weekly_s: (each[1] > 0).then_some(each[1] * 86_400),
+                monthly_s: (each[2] > 0).then_some(each[2] * 86_400),
+                ..WithinEach::default()
+            },
             time_zone: zone.to_owned(),
             ..none()
         };

@@ -30,9 +30,14 @@ pub struct ResticPolicy {
     pub yearly: i64,
     /// `--keep-within`, in hours.
     pub within_h: Option<u64>,
+    /// `--keep-within-hourly`, `-daily`, `-weekly`, `-monthly` and `-yearly`, in hours.
+    pub within_each_h: [Option<u64>; 5],
     /// `--keep-tag`, one option each.
     pub tags: BTreeSet<String>,
 }
+
+/// The periods of the options that keep the newest of each within a span.
+const EACH: [&str; 5] = ["hourly", "daily", "weekly", "monthly", "yearly"];
 
 impl ResticPolicy {
     /// Returns the options that come nearest to a policy of ours, and what they cannot say.
@@ -49,8 +54,13 @@ impl ResticPolicy {
         if policy.at_least > 1 {
             cannot.push(format!("restic has no floor such as atLeast: {}", policy.at_least));
         }
+        let each = &policy.within_each;
+        if each.quarterly_s.is_some() {
+            cannot.push("restic has no quarterly rule".to_owned());
+        }
+        let each = [each.hourly_s, each.daily_s, each.weekly_s, each.monthly_s, each.yearly_s];
         let within_h = policy.within_s.map(|s| s.div_ceil(3600));
-        if policy.within_s.is_some_and(|s| s % 3600 != 0) {
+        if each.iter().chain(&[policy.within_s]).flatten().any(|s| s % 3600 != 0) {
             cannot.push("restic counts `within` in whole hours: rounded up".to_owned());
         }
         let restic = Self {
@@ -61,6 +71,7 @@ impl ResticPolicy {
             monthly: count(policy.monthly),
             yearly: count(policy.yearly),
             within_h,
+            within_each_h: each.map(|s| s.map(|s| s.div_ceil(3600))),
             tags: policy.tags.clone(),
         };
         (restic, cannot)
@@ -86,6 +97,10 @@ impl ResticPolicy {
         }
         if let Some(hours) = self.within_h {
             words.extend(["--keep-within".to_owned(), format!("{hours}h")]);
+        }
+        for (name, hours) in EACH.iter().zip(self.within_each_h) {
+            let Some(hours) = hours else { continue };
+            words.extend([format!("--keep-within-{name}"), format!("{hours}h")]);
         }
         for tag in &self.tags {
             words.extend(["--keep-tag".to_owned(), tag.clone()]);
@@ -114,17 +129,11 @@ impl ResticPolicy {
         }
         // Snapshots of the future do not move the base of `within`; every other rule counts them.
         let latest = newest_first.iter().map(|(at, _)| *at).find(|at| *at <= now);
-        let mut buckets: Vec<Bucket> = vec![
-            Bucket::new(self.last, |_, nr| i64::try_from(nr).unwrap_or(i64::MAX)),
-            Bucket::new(self.hourly, |t, _| day_of(t) * 100 + i64::from(t.hour())),
-            Bucket::new(self.daily, |t, _| day_of(t)),
-            Bucket::new(self.weekly, |t, _| {
-                let week = ISOWeekDate::from(t.date());
-                i64::from(week.year()) * 100 + i64::from(week.week())
-            }),
-            Bucket::new(self.monthly, |t, _| i64::from(t.year()) * 100 + i64::from(t.month())),
-            Bucket::new(self.yearly, |t, _| i64::from(t.year())),
-        ];
+        let mut buckets: Vec<Bucket> =
+            vec![Bucket::new(self.last, |_, nr| i64::try_from(nr).unwrap_or(i64::MAX))];
+        let counts = [self.hourly, self.daily, self.weekly, self.monthly, self.yearly];
+        buckets.extend(counts.into_iter().zip(KEYS).map(|(count, key)| Bucket::new(count, key)));
+        let mut within = KEYS.map(|key| Bucket::new(-1, key));
         let mut kept = BTreeSet::new();
         for (nr, (at, tags)) in newest_first.iter().enumerate() {
             let oldest = nr + 1 == newest_first.len();
@@ -136,6 +145,13 @@ impl ResticPolicy {
             let civil = zone.to_datetime(*at);
             for bucket in &mut buckets {
                 keep |= bucket.takes(civil, nr, oldest);
+            }
+            for (bucket, hours) in within.iter_mut().zip(self.within_each_h) {
+                let (Some(hours), Some(latest)) = (hours, latest) else { continue };
+                let begin = latest.checked_sub(seconds(hours * 3600));
+                if begin.map_or(true, |begin| *at > begin) {
+                    keep |= bucket.takes(civil, nr, oldest);
+                }
             }
             if keep {
                 kept.insert(*at);
@@ -149,15 +165,30 @@ fn day_of(at: jiff::civil::DateTime) -> i64 {
     i64::from(at.year()) * 10_000 + i64::from(at.month()) * 100 + i64::from(at.day())
 }
 
+/// The key of the period in which a civil time lies.
+type Key = fn(jiff::civil::DateTime, usize) -> i64;
+
+/// Hours, days, weeks, months and years.
+const KEYS: [Key; 5] = [
+    |t, _| day_of(t) * 100 + i64::from(t.hour()),
+    |t, _| day_of(t),
+    |t, _| {
+        let week = ISOWeekDate::from(t.date());
+        i64::from(week.year()) * 100 + i64::from(week.week())
+    },
+    |t, _| i64::from(t.year()) * 100 + i64::from(t.month()),
+    |t, _| i64::from(t.year()),
+];
+
 /// One counting rule as it goes along.
 struct Bucket {
     left: i64,
     last: Option<i64>,
-    key: fn(jiff::civil::DateTime, usize) -> i64,
+    key: Key,
 }
 
 impl Bucket {
-    fn new(count: i64, key: fn(jiff::civil::DateTime, usize) -> i64) -> Self {
+    fn new(count: i64, key: Key) -> Self {
         Self { left: count, last: None, key }
     }
 

@@ -1,7 +1,7 @@
 //! Tests of horizon and simulation.
 
 use jiff::tz::TimeZone;
-use model::desired::{Keep, Retention, Schedule, When};
+use model::desired::{Keep, Retention, Schedule, When, WithinEach};
 use proptest::prelude::*;
 
 use super::{Horizon, horizon, simulate};
@@ -95,6 +95,7 @@ proptest! {
     fn the_horizon_is_kept(
         counts in prop::collection::vec(0u32..5, 4),
         within_days in 0u64..9,
+        each_days in prop::collection::vec(prop_oneof![2 => Just(0u64), 1 => 1u64..90], 3),
         interval_h in prop::sample::select(vec![6u64, 24, 30]),
         zone in prop::sample::select(vec!["UTC", "Europe/Berlin"]),
     ) {
@@ -103,6 +104,12 @@ proptest! {
             weekly: Keep::Count(counts[2]),
             monthly: Keep::Count(counts[3]),
             within_s: (within_days > 0).then_some(within_days * 86_400),
+            within_each: WithinEach {
+                daily_s: (each_days[0] > 0).then_some(each_days[0] * 86_400),
+                weekly_s: (each_days[1] > 0).then_some(each_days[1] * 86_400),
+                monthly_s: (each_days[2] > 0).then_some(each_days[2] * 86_400),
+                ..WithinEach::default()
+            },
             time_zone: zone.to_owned(),
             ..keep_last(counts[0])
         };

@@ -5,7 +5,7 @@ pub mod cron;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use model::desired::{Schedule, When, Window};
@@ -46,7 +46,7 @@ pub struct Calendar<'a> {
     rule: Rule,
     /// The stretches between two instants of a cron rule that were found last: a plan asks for
     /// thousands of resources at nearly the same instant, and each search walks the calendar.
-    found: RefCell<Vec<(Timestamp, Timestamp)>>,
+    found: Mutex<Vec<(Timestamp, Timestamp)>>,
 }
 
 /// Stretches that are remembered: jitter spreads the questions over a few.
@@ -69,7 +69,7 @@ impl<'a> Calendar<'a> {
             }
             When::Never => Rule::Never,
         };
-        Self { schedule, rule, found: RefCell::new(Vec::new()) }
+        Self { schedule, rule, found: Mutex::new(Vec::new()) }
     }
 
     /// Returns the newest scheduled instant at or before `at`.
@@ -107,11 +107,11 @@ impl<'a> Calendar<'a> {
         let known = |found: &[(Timestamp, Timestamp)]| {
             found.iter().find(|(newest, next)| *newest <= at && at < *next).copied()
         };
-        if let Some(stretch) = known(&self.found.borrow()) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stretch) = known(&found) {
             return Some(stretch);
         }
         let stretch = (rule.newest(at)?, rule.next(at)?);
-        let mut found = self.found.borrow_mut();
         if found.len() >= FOUND_MAX {
             found.remove(0);
         }

@@ -176,13 +176,12 @@ fn retention(before: &Plan, after: &Plan) -> Vec<VerdictChange> {
         .collect()
 }
 
-/// A plan lists the conditions that are not healthy.
 fn conditions(before: &Plan, after: &Plan) -> Vec<String> {
     let word = |plan: &Plan, address: &Address| {
         plan.report.conditions.get(address).map_or("Healthy".to_owned(), describe)
     };
-    let keys = before.report.conditions.keys().chain(after.report.conditions.keys());
-    let addresses: BTreeSet<&Address> = keys.collect();
+    let (was, is) = (before.report.conditions.unwell(), after.report.conditions.unwell());
+    let addresses: BTreeSet<&Address> = was.keys().chain(is.keys()).collect();
     addresses
         .into_iter()
         .filter_map(|address| {

@@ -372,7 +372,7 @@ impl World {
             return;
         }
         let report = &pass.plan.report;
-        for (address, condition) in &report.conditions {
+        for (address, condition) in report.conditions.iter() {
             self.remark(format_args!("{address} is {}", condition.word()));
         }
         for step in &pass.plan.steps {

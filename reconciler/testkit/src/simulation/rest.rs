@@ -8,6 +8,7 @@ use model::id::StepId;
 use model::journal::Outcome;
 use model::receipt::ControlBody;
 use runtime::execute::Summary;
+use runtime::pass::Kept;
 use runtime::{Observer, Pass};
 
 use super::events::bring_back;
@@ -46,8 +47,10 @@ impl Director {
         let cancel = Cancel::default();
         let time = self.shared.lock().time.clone();
         let mut last = None;
+        let mut kept = Kept::default();
         for _ in 0..PASSES_MAX {
-            let result = runtime::daemon::one_pass(&world, &*lease, &observer, &cancel).await;
+            let result =
+                runtime::daemon::one_pass(&world, &*lease, &mut kept, &observer, &cancel).await;
             if !self.shared.lock().broken.is_empty() {
                 return;
             }
@@ -174,7 +177,8 @@ impl Director {
             world.counts.iter().filter(|(op, _)| of(op)).map(|(_, n)| n).sum::<u64>()
         };
         let before = effects(&self.shared.lock());
-        let result = runtime::daemon::one_pass(world, lease, observer, cancel).await;
+        let result =
+            runtime::daemon::one_pass(world, lease, &mut Kept::default(), observer, cancel).await;
         let mut shared = self.shared.lock();
         let after = effects(&shared);
         match result {

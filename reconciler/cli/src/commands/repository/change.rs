@@ -61,6 +61,7 @@ fn policy(args: &ForgetArgs) -> Result<Option<Retention>, CliError> {
         quarterly: Keep::Unset,
         yearly: keep(args.keep_yearly),
         within_s: args.keep_within.as_deref().map(duration_s).transpose()?,
+        within_each: Default::default(),
         tags: args.keep_tag.iter().cloned().collect(),
         at_least: 1,
         time_zone: "UTC".to_owned(),

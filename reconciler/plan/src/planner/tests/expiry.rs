@@ -277,3 +277,20 @@ fn a_plan_names_what_goes_and_one_resource_tells_of_all_with_dates() {
     assert_eq!(removable, gone);
     assert!(all.iter().any(|v| v.keep && v.removable_at.is_some()), "{all:#?}");
 }
+
+#[test]
+fn a_newest_point_that_is_not_trusted_is_spoken_of() {
+    let world = five().point("local", "a6", "shop/files", ago(0), |r| {
+        r.suspicious = Some("it shrank".to_owned());
+    });
+    let notes = world.plan().report.notes;
+    let about = format!("mainstay accept suspicious:{}", snapshot("a6"));
+    assert!(notes.iter().any(|n| n.contains("it shrank") && n.contains(&about)), "{notes:?}");
+    let accepted = world.clone().with(|w| {
+        let alarm = format!("suspicious:{}", snapshot("a6"));
+        w.observed.memory.accepted_alarms.insert(alarm);
+    });
+    assert_eq!(accepted.plan().report.notes, [""; 0]);
+    let older = world.point("local", "a7", "shop/files", ago(0), |_| {});
+    assert_eq!(older.plan().report.notes, [""; 0], "a newer one is trusted");
+}

@@ -178,11 +178,20 @@ proptest! {
         let mut now = start.now;
         let mut planner = Planner::new(&start.desired, start.observed.clone());
         prop_assert_eq!(&planner.plan(now), &crate::plan(&start.desired, &start.observed, now));
+        // It is told nothing but what the world looks like as a whole.
+        let mut whole =
+            crate::KeptPlanner::new(start.desired.clone().into(), start.observed.clone());
+        whole.plan(start.now);
         for (number, change) in changes.iter().enumerate() {
             apply(&mut planner, &mut now, number, change);
             let kept = planner.plan(now);
             let anew = crate::plan(&start.desired, planner.observed(), now);
             prop_assert_eq!(&kept, &anew, "after {:?} at {}", change, now);
+            whole.take(planner.observed().clone());
+            prop_assert_eq!(&whole.plan(now), &anew, "taken whole after {:?} at {}", change, now);
+            let none = Default::default();
+            let gates = crate::gates(&start.desired, planner.observed(), &anew, now, &none);
+            prop_assert_eq!(whole.gates(&anew, now, &none), gates);
             prop_assert_eq!(kept.observed, planner.observed().digest());
         }
     }

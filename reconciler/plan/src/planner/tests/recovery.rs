@@ -66,7 +66,6 @@ fn what_went_back_needs_a_yes_because_live_data_is_replaced() {
           policy back answers with a restore
           the newest proven point that fits is a2000000 of 2026-11-20T11:00:00Z
           loses everything after 2026-11-20T11:00:00Z (1 h)
-            counter lsn 110 → 140
           about 1000 B
           waits for approval: mainstay approve 4d0a28b188d5
 
@@ -509,4 +508,115 @@ fn a_recovery_that_put_nothing_aside_ends_by_itself() {
         .record("shop/files", "t1", "a2", RecoveryPhase::AwaitingCommit, None)
         .with(|w| w.observed.memory.recoveries.values_mut().for_each(|r| r.kept = None));
     assert_eq!(world.steps(), ["commit/shop/files"]);
+}
+
+#[test]
+fn a_repeating_recovery_leaves_alone_what_is_at_its_point() {
+    let always = |world: World| {
+        world.recovery("back", "shop/files", |r| {
+            r.repeat = Repeat::Always;
+            r.acknowledges_newer_data = true;
+        })
+    };
+    let there = always(counted());
+    assert_eq!(there.steps(), [""; 0]);
+    let note = "recovery back: shop/files is at the wanted point";
+    assert_eq!(there.plan().report.notes, [note]);
+    let moved = there.clone().found("shop/files", position(141));
+    assert_eq!(moved.steps(), ["restore/shop/files/back"]);
+    let other = Marker { identity: Some("two".to_owned()), ..position(140) };
+    assert_eq!(there.clone().found("shop/files", other).steps(), ["restore/shop/files/back"]);
+    let emptied = there.found_with("shop/files", position(140), Some(0), None);
+    assert_eq!(emptied.steps(), ["restore/shop/files/back"]);
+    let silent = always(World::protected());
+    assert_eq!(silent.steps(), ["restore/shop/files/back"], "a marker that says nothing");
+}
+
+#[test]
+fn a_repeating_recovery_knows_where_it_left_the_resource() {
+    // A database's counter goes on while it is brought back.
+    let served = |point: &str| ControlBody::RecoveryServed {
+        address: address("shop/files"),
+        token: "t1".to_owned(),
+        snapshot: snapshot(point),
+        attempt: 0,
+    };
+    let left = ControlBody::Baseline {
+        address: address("shop/files"),
+        marker: position(500),
+        reason: "a recovery".to_owned(),
+    };
+    let world = |point: &str, n: u64| {
+        counted()
+            .found("shop/files", position(n))
+            .record("shop/files", "t1", "a2", RecoveryPhase::Committed, Some("back"))
+            .control("local", ago(0), served(point))
+            .control("local", ago(0), left.clone())
+            .recovery("back", "shop/files", |r| {
+                r.repeat = Repeat::Always;
+                r.acknowledges_newer_data = true;
+            })
+    };
+    assert_eq!(world("a2", 500).steps(), [""; 0]);
+    assert_eq!(world("a2", 501).steps(), ["restore/shop/files/back"]);
+    assert_eq!(world("a1", 500).steps(), ["restore/shop/files/back"], "another point was brought");
+}
+
+#[test]
+fn a_token_is_not_served_while_nobody_can_tell_whether_it_was() {
+    let lost = |world: World| world.with(|w| w.observed.memory.known = false);
+    let asked = || {
+        counted()
+            .repository("offsite")
+            .backup("shop", &["shop/files"], &["local", "offsite"])
+            .point("offsite", "c1", "shop/files", ago(2), |_| {})
+            .recovery("back", "shop/files", |_| {})
+    };
+    let restores = |world: &World| {
+        world.steps().iter().any(|step| step.starts_with("restore/shop/files/back"))
+    };
+    assert!(restores(&lost(asked())), "every repository can be asked");
+    assert!(restores(&asked().repository_unknown("offsite")), "our memory knows");
+    let blind = lost(asked().repository_unknown("offsite"));
+    assert!(!restores(&blind));
+    let why = "restore/shop/files/back TokenUnknown".to_owned();
+    assert!(blind.deferred().contains(&why), "{:?}", blind.deferred());
+    let accepted = blind.clone().with(|w| {
+        w.observed.memory.accepted_alarms.insert("token:t1".to_owned());
+    });
+    assert!(restores(&accepted));
+    let begun = blind.record("shop/files", "t1", "a2", RecoveryPhase::Restoring, Some("back"));
+    assert!(restores(&begun), "what this state began goes on");
+}
+
+#[test]
+fn one_destructive_step_can_be_approved_alone() {
+    let world = World::shop()
+        .resource("shop/db")
+        .backup("shop", &["shop/files", "shop/db"], &["local"])
+        .point("local", "a1", "shop/files", ago(1), |r| {
+            r.slot = Some(now());
+            r.marker = position(9);
+        })
+        .point("local", "b1", "shop/db", ago(1), |r| {
+            r.slot = Some(now());
+            r.marker = position(9);
+        })
+        .proven("a1")
+        .proven("b1")
+        .found("shop/files", position(5))
+        .found("shop/db", position(5))
+        .policy(&["shop/files", "shop/db"], &RESTORE_ALL);
+    let waiting = ["restore/shop/db waits approval", "restore/shop/files waits approval"];
+    assert_eq!(world.steps(), waiting);
+    let plan = world.plan();
+    let one = crate::step_digest(&world.desired, &plan.steps[0]).unwrap();
+    assert_ne!(Some(&one), plan.destructive.as_ref());
+    let approved = world.with(|w| {
+        w.observed.memory.approvals.insert(one);
+    });
+    assert_eq!(approved.steps(), ["restore/shop/db", "restore/shop/files waits approval"]);
+    assert!(crate::check(&approved.desired, &approved.observed, &approved.plan()).is_empty());
+    let moved = approved.found("shop/db", position(4));
+    assert_eq!(moved.steps(), waiting, "it is another state that would be replaced");
 }
