@@ -8,7 +8,6 @@ mod daemon;
 mod documents;
 mod git;
 mod hand;
-mod mount;
 mod postgres;
 mod recovery;
 mod repository;

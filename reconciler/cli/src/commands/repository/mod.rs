@@ -5,7 +5,6 @@ mod care;
 mod change;
 mod keys;
 mod look;
-mod mount;
 mod repair;
 
 use std::collections::BTreeMap;
@@ -125,7 +124,6 @@ pub async fn run(global: &Global, args: &RepositoryArgs, ui: &Ui) -> Result<Exit
     match &args.command {
         Command::Init => tokio::task::block_in_place(|| change::init(&desk)),
         Command::List(below) => look::list(&desk, below),
-        Command::Mount(below) => mount::run(&desk, below).await,
         Command::Check(below) => desk.each(&|repository| care::check(&desk, repository, below)),
         Command::Forget(below) => {
             let (name, repository) = desk.one()?;
