@@ -4,8 +4,8 @@
 //!
 //! Nothing here is trusted. Each copy is compared with its name, which is its digest, whenever it
 //! is read; and what only the storage can tell, what exists and whether it is whole there, is never
-//! asked here: files are looked for that a listing or an index has just named, and `check` and
-//! `repair` read the storage itself. Losing all of it costs time only. Several processes share a
+//! asked here: files are looked for that a listing or an index has just named, and `check`,
+//! `repair` and restores read the storage itself. Losing all of it costs time only. Several processes share a
 //! folder: copies appear whole, and one that another process removes meanwhile is fetched again.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};

@@ -11,10 +11,13 @@ use std::sync::{Arc, Mutex};
 use common::*;
 use mainstay_repository::storage::LocalStorage;
 use mainstay_repository::storage::decorators::{Hooked, Operation};
-use mainstay_repository::{CacheFolder, CheckOptions, Depth, Options, Repository, SnapshotRepair};
+use mainstay_repository::{
+    CacheFolder, CheckOptions, Depth, Options, Repository, RestoreOptions, SnapshotRepair,
+};
 use model::cancel::Cancel;
 use model::ports::storage::FileKind;
 use model::progress::Silent;
+use mover::LocalTarget;
 
 /// Requests by what is asked for.
 type Counts = Arc<Mutex<BTreeMap<(Operation, &'static str), usize>>>;
@@ -153,4 +156,37 @@ fn what_is_stored_is_looked_at_and_not_its_copy() {
         }
     }
     assert_eq!(check(&opened(&path, Some(&cache)).0).unwrap(), 0);
+}
+
+#[test]
+fn a_restore_proves_what_is_stored() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (source, path) = (tmp.path().join("src"), tmp.path().join("repo"));
+    let cache = tmp.path().join("cache");
+    // Nothing but trees is stored of these.
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("empty"), "").unwrap();
+    drop(init_at(&path));
+    let id = backup(&opened(&path, Some(&cache)).0, &source).snapshot.id;
+    let attempt = |to: &str| {
+        let (repository, _) = opened(&path, Some(&cache));
+        let mut file = Vec::new();
+        let listed = repository.ls(&id, &Cancel::default(), &mut |path, _| {
+            if path.ends_with(b"/empty") {
+                file = path.to_vec();
+            }
+            Ok(true)
+        });
+        listed.unwrap();
+        let dumped = repository.dump(&id, &file, &mut Vec::new(), &Cancel::default());
+        let to = tmp.path().join(to);
+        fs::create_dir(&to).unwrap();
+        let target = LocalTarget::open(&to).unwrap();
+        let options = RestoreOptions::default();
+        let restored = repository.restore(&id, &target, &options, &Silent, &Cancel::default());
+        (dumped.is_ok(), restored.is_ok_and(|summary| summary.problems.is_empty()))
+    };
+    assert_eq!(attempt("whole"), (true, true));
+    fs::remove_dir_all(path.join("data")).unwrap();
+    assert_eq!(attempt("lost"), (false, false), "copies here are no proof");
 }
