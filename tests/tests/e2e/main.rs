@@ -8,6 +8,7 @@ mod daemon;
 mod documents;
 mod git;
 mod hand;
+mod mount;
 mod postgres;
 mod recovery;
 mod repository;

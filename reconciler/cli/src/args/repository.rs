@@ -53,6 +53,8 @@ pub enum RepositoryCommand {
     Diff(DiffArgs),
     /// Write a file of a snapshot, or a folder as a tar archive, to standard output
     Dump(DumpArgs),
+    /// Show all snapshots as folders, by time, resource and host, until Ctrl-C
+    Mount(MountArgs),
     /// List or remove the copies that this machine keeps of what lies on storage services
     Cache(CacheArgs),
     /// Check that everything is there and whole
@@ -103,6 +105,21 @@ pub struct Filter {
     /// Only of this path
     #[arg(long, value_name = "PATH")]
     pub path: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "The snapshots are those of the moment of mounting. The kernel's FUSE is \
+                        needed, and root or the program fusermount3 (package fuse3).
+
+Example: mainstay repository mount /mnt/points --repository local")]
+pub struct MountArgs {
+    /// An empty folder
+    pub folder: PathBuf,
+    #[command(flatten)]
+    pub filter: Filter,
+    /// Let other users look too, each at what the files' own permissions allow
+    #[arg(long)]
+    pub allow_other: bool,
 }
 
 #[derive(Debug, Args)]

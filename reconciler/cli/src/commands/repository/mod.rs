@@ -5,6 +5,7 @@ mod care;
 mod change;
 mod keys;
 mod look;
+mod mount;
 mod repair;
 
 use std::collections::BTreeMap;
@@ -124,6 +125,7 @@ pub async fn run(global: &Global, args: &RepositoryArgs, ui: &Ui) -> Result<Exit
     match &args.command {
         Command::Init => tokio::task::block_in_place(|| change::init(&desk)),
         Command::List(below) => look::list(&desk, below),
+        Command::Mount(below) => mount::run(&desk, below).await,
         Command::Check(below) => desk.each(&|repository| care::check(&desk, repository, below)),
         Command::Forget(below) => {
             let (name, repository) = desk.one()?;
