@@ -139,7 +139,7 @@ fn by_hand(world: &World, place: &str, folder: &Path) {
         quiet(&run);
         run
     };
-    run(&["list"]).ends(1).says("RepositoryMissing");
+    run(&["list"]).ends(1).says("holds no repository");
     run(&["init"]).ends(0);
     let source = world.path("data").display().to_string();
     world.restic_at(folder, &["backup", &source]);
@@ -274,7 +274,7 @@ fn places_that_are_not_supported_make_no_folder() {
     world.write("password", PASSWORD);
     let password = world.path("password").display().to_string();
     let words = ["repository", "init", "--repo", "b2:a:b", "--password-file", &password];
-    world.run(&words).ends(1).says("NotSupported").says("supported are s3:");
+    world.run(&words).ends(1).says("is not supported").says("supported are s3:");
 }
 
 #[test]
