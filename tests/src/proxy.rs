@@ -101,6 +101,35 @@ impl Proxy {
     }
 }
 
+/// Starts a proxy that connects whoever asks for any host (`CONNECT`) with one address, and returns
+/// its URL: names that no name server knows lead to a service on loopback. It ends with the process.
+pub fn tunnel(upstream: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let upstream = upstream.clone();
+            std::thread::spawn(move || drop(connect(client, &upstream)));
+        }
+    });
+    format!("http://127.0.0.1:{port}")
+}
+
+fn connect(mut client: TcpStream, upstream: &str) -> io::Result<()> {
+    let Some((_, early)) = read_head(&mut client)? else { return Ok(()) };
+    let mut server = TcpStream::connect(upstream)?;
+    client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n")?;
+    server.write_all(&early)?;
+    let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
+    std::thread::spawn(move || {
+        let done = io::copy(&mut from, &mut to);
+        drop(to.shutdown(Shutdown::Write));
+        done
+    });
+    io::copy(&mut server, &mut client)?;
+    client.shutdown(Shutdown::Both)
+}
+
 /// Reads up to the empty line that ends a head; returns the head and what came after it.
 fn read_head(stream: &mut TcpStream) -> io::Result<Option<(String, Vec<u8>)>> {
     let mut bytes = Vec::new();

@@ -71,6 +71,7 @@ pub(crate) fn complete(
         version: 1,
         level: 1,
         append_only: true,
+        cache: None,
     };
     let Some(config) = lock::kept_config(&store)? else { return Ok(None) };
     if !read_only {

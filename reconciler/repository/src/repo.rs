@@ -10,6 +10,7 @@ use model::error::PortError;
 use model::ports::mover::Chunking;
 use model::ports::storage::{ALREADY_EXISTS, FileKind, NOT_FOUND, Storage};
 
+use crate::cache::{Cache, CacheFolder};
 use crate::crypto::{Cipher, Kdf, KeyParts};
 use crate::format::config::Config;
 use crate::format::snapshot::Snapshot;
@@ -40,6 +41,8 @@ pub struct Options {
     pub kdf: Kdf,
     /// How long to wait for the locks of others; zero to fail at once.
     pub lock_wait: Duration,
+    /// Where copies of what is read often are kept; for storage that is far away.
+    pub cache: Option<CacheFolder>,
 }
 
 impl Options {
@@ -53,6 +56,7 @@ impl Options {
             append_only: false,
             kdf: Kdf::default(),
             lock_wait: Duration::ZERO,
+            cache: None,
         }
     }
 }
@@ -101,6 +105,7 @@ impl Repository {
             version: config.version,
             level: options.level,
             append_only: options.append_only,
+            cache: None,
         };
         let json = serde_json::to_vec(&config).map_err(|e| {
             PortError::terminal("Internal", "config does not serialise").with_source(e)
@@ -145,6 +150,7 @@ impl Repository {
             version: 0,
             level: options.level,
             append_only: options.append_only,
+            cache: None,
         };
         let json = store.load(FileKind::Config, &Id::default())?;
         let config: Config = serde_json::from_slice(&json)
@@ -159,7 +165,8 @@ impl Repository {
         Ok(Self::assemble(store, options, config, key))
     }
 
-    fn assemble(store: Store, options: Options, config: Config, key: Id) -> Self {
+    fn assemble(mut store: Store, options: Options, config: Config, key: Id) -> Self {
+        store.cache = options.cache.clone().and_then(|folder| Cache::new(folder, &config.id));
         Self {
             store: Arc::new(store),
             options,
@@ -168,6 +175,25 @@ impl Repository {
             index: RwLock::default(),
             snapshots: Mutex::default(),
         }
+    }
+
+    /// Returns the same repository read without copies on this machine, if it is read with them:
+    /// what is looked at is then what is stored.
+    pub(crate) fn uncached(&self) -> Result<Option<Self>, PortError> {
+        if self.store.cache.is_none() {
+            return Ok(None);
+        }
+        let store = Store {
+            storage: self.store.storage.clone(),
+            cipher: Cipher::new(self.store.cipher.parts().clone())?,
+            version: self.store.version,
+            level: self.store.level,
+            append_only: self.store.append_only,
+            cache: None,
+        };
+        let options = Options { cache: None, ..self.options.clone() };
+        let key = *self.key.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Some(Self::assemble(store, options, self.config.clone(), key)))
     }
 
     /// Returns the repository's identity: 64 hexadecimal digits that never change.
@@ -215,7 +241,7 @@ impl Repository {
             loop {
                 let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 let Some(id) = ids.get(at) else { return Ok(mine) };
-                match self.snapshot(id) {
+                match self.listed(id) {
                     Ok(snapshot) => mine.push(snapshot),
                     // Forgotten since the listing.
                     Err(e) if e.reason == NOT_FOUND => {}
@@ -242,10 +268,23 @@ impl Repository {
 
     /// Reads one snapshot.
     pub fn snapshot(&self, id: &Id) -> Result<Snapshot, PortError> {
+        self.read_snapshot(id, Store::load)
+    }
+
+    /// Reads a snapshot that a listing has just named.
+    fn listed(&self, id: &Id) -> Result<Snapshot, PortError> {
+        self.read_snapshot(id, Store::load_listed)
+    }
+
+    fn read_snapshot(
+        &self,
+        id: &Id,
+        load: fn(&Store, FileKind, &Id) -> Result<Vec<u8>, PortError>,
+    ) -> Result<Snapshot, PortError> {
         if let Some(known) = self.cached().get(id) {
             return Ok(known.clone());
         }
-        let json = self.store.load(FileKind::Snapshot, id)?;
+        let json = load(&self.store, FileKind::Snapshot, id)?;
         let snapshot = Snapshot::parse(*id, &json)?;
         self.cached().insert(*id, snapshot.clone());
         Ok(snapshot)

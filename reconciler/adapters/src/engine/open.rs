@@ -2,6 +2,7 @@
 //! empty from one that cannot be looked at.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use model::observed::RepositoryObservation;
 use model::ports::clock::Clock;
 use model::ports::secrets::{SecretValue, Secrets};
 use model::ports::storage::{NOT_FOUND, Storage};
-use repository::{Id, Options, Owner, Repository};
+use repository::{CacheFolder, Id, Options, Owner, Repository};
 
 use super::config_bytes;
 use super::place::{self, Found};
@@ -37,6 +38,8 @@ pub struct Openings {
     /// Names this start of the process in locks: one of ours whose process is gone can be told
     /// from one that is held.
     run: String,
+    /// Where copies of what is read often are kept.
+    cache: CacheFolder,
     open: Mutex<BTreeMap<String, Opened>>,
     reached: Mutex<BTreeMap<String, Reached>>,
 }
@@ -52,9 +55,10 @@ struct Reached {
 
 impl Openings {
     /// Returns none yet.
-    pub fn new(secrets: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(secrets: Arc<dyn Secrets>, clock: Arc<dyn Clock>, cache: PathBuf) -> Self {
         let run = format!("{}-{}", std::process::id(), clock.now().as_millisecond());
-        Self { secrets, clock, run, open: Mutex::default(), reached: Mutex::default() }
+        let cache = CacheFolder::new(cache);
+        Self { secrets, clock, run, cache, open: Mutex::default(), reached: Mutex::default() }
     }
 
     fn options(&self, spec: &RepositorySpec) -> Options {
@@ -63,6 +67,9 @@ impl Openings {
         let mut options = Options::new(owner, Arc::new(move || clock.now()));
         options.lock_wait = LOCK_WAIT;
         options.append_only = spec.append_only;
+        // A folder of this machine is as fast as copies of it.
+        let remote = matches!(spec.storage, StorageSpec::Remote(_));
+        options.cache = remote.then(|| self.cache.clone());
         options
     }
 

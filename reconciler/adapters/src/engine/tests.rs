@@ -17,6 +17,7 @@ async fn repositories_in_folders_conform() {
         secrets: Arc::new(Chain::new().with_environment([password])),
         clock: Arc::new(System),
         marks: temp.path().join("marks"),
+        cache: temp.path().join("cache"),
     });
     let path = temp.path().join("repository").to_str().unwrap().to_owned();
     let spec = RepositorySpec {
