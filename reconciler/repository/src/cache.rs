@@ -5,15 +5,16 @@
 //! Nothing here is trusted. Each copy is compared with its name, which is its digest, whenever it
 //! is read; and what only the storage can tell, what exists and whether it is whole there, is never
 //! asked here: files are looked for that a listing or an index has just named, and `check`,
-//! `repair` and restores read the storage itself. Losing all of it costs time only. Several processes share a
-//! folder: copies appear whole, and one that another process removes meanwhile is fetched again.
+//! `repair`, restores and dumps read the storage itself. Losing all of it costs time only. Several
+//! processes share a folder: copies appear whole, and one that another process removes meanwhile is
+//! fetched again. A folder that cannot be used (no space, no rights) is left alone after one warning.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use model::ports::storage::FileKind;
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
@@ -34,6 +35,8 @@ const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# Copies of what
                    repositories; it may be deleted at any moment.\n";
 /// How the name of a copy begins that is being written.
 const TEMPORARY_PREFIX: &str = ".tmp-";
+/// Tells apart what one process writes at once.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 /// A folder for copies, of all repositories.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +120,11 @@ impl CacheFolder {
         Ok(all)
     }
 
+    /// Bytes of the largest copy.
+    fn copy_bytes_max(&self) -> u64 {
+        self.bytes_max / SHARE
+    }
+
     /// Removes what was not used for longest until the rest fits, with some room.
     fn evict(&self) -> io::Result<()> {
         let size = |copy: &Copy| copy.bytes.max(FILE_BYTES_MIN);
@@ -127,7 +135,7 @@ impl CacheFolder {
         }
         copies.sort_by_key(|copy| copy.used);
         for copy in copies {
-            if total <= self.bytes_max - self.bytes_max / SHARE {
+            if total <= self.bytes_max - self.copy_bytes_max() {
                 break;
             }
             removed(fs::remove_file(&copy.path))?;
@@ -171,7 +179,8 @@ pub(crate) struct Cache {
     /// Bytes written since the folder was looked through; at first as if it were time to.
     written: AtomicU64,
     looking: Mutex<()>,
-    serial: AtomicU64,
+    /// Whether the folder turned out to be of no use.
+    off: AtomicBool,
 }
 
 impl Cache {
@@ -179,23 +188,44 @@ impl Cache {
     pub fn new(whole: CacheFolder, repository: &str) -> Option<Self> {
         let folder = is_id(repository).then(|| whole.path.join(repository))?;
         let written = AtomicU64::new(whole.bytes_max);
-        Some(Self { whole, folder, written, looking: Mutex::new(()), serial: AtomicU64::new(0) })
+        Some(Self {
+            whole,
+            folder,
+            written,
+            looking: Mutex::default(),
+            off: AtomicBool::new(false),
+        })
     }
 
     fn path(&self, kind: FileKind, id: &Id) -> PathBuf {
         self.folder.join(kind.folder()).join(id.hex())
     }
 
+    fn is_off(&self) -> bool {
+        self.off.load(Ordering::Relaxed)
+    }
+
+    /// Leaves the folder alone from here on: it is there to save time, and must cost neither a run
+    /// nor a failing attempt for each file.
+    fn give_up(&self, path: &Path, error: &io::Error) {
+        // Something else may have removed the folder; the next copy makes it again.
+        if error.kind() != io::ErrorKind::NotFound && !self.off.swap(true, Ordering::Relaxed) {
+            tracing::warn!(path = %path.display(), %error, "no copies are used or kept here");
+        }
+    }
+
     /// Returns a copy that is what its name says.
     pub fn get(&self, kind: FileKind, id: &Id) -> Option<Vec<u8>> {
-        let path = self.path(kind, id);
-        let mut file = File::open(&path).ok()?;
-        let size = file.metadata().ok()?.len();
-        if size > self.whole.bytes_max {
+        if self.is_off() {
             return None;
         }
+        let path = self.path(kind, id);
+        let file = File::open(&path).map_err(|error| self.give_up(&path, &error)).ok()?;
+        let size = file.metadata().ok()?.len().min(self.whole.copy_bytes_max());
         let mut data = Vec::with_capacity(usize::try_from(size).ok()?);
-        if file.read_to_end(&mut data).is_err() || Id::of(&data) != *id {
+        // One that has grown is no copy, and is not read to its end to find that out.
+        let read = (&file).take(self.whole.copy_bytes_max() + 1).read_to_end(&mut data);
+        if read.is_err() || Id::of(&data) != *id {
             tracing::debug!("{} is not what its name says, and removed", path.display());
             drop(fs::remove_file(&path));
             return None;
@@ -210,7 +240,7 @@ impl Cache {
     /// Keeps a copy, if it can be kept.
     pub fn put(&self, kind: FileKind, id: &Id, data: &[u8]) {
         let size = (data.len() as u64).max(FILE_BYTES_MIN);
-        if size > self.whole.bytes_max / SHARE {
+        if self.is_off() || size > self.whole.copy_bytes_max() {
             return;
         }
         let path = self.path(kind, id);
@@ -218,7 +248,7 @@ impl Cache {
             return;
         }
         if let Err(error) = self.write(&path, data) {
-            tracing::debug!("{} is not kept: {error}", path.display());
+            self.give_up(&path, &error);
             return;
         }
         let written = self.written.fetch_add(size, Ordering::Relaxed) + size;
@@ -227,7 +257,8 @@ impl Cache {
         {
             self.written.store(0, Ordering::Relaxed);
             if let Err(error) = self.whole.evict() {
-                tracing::debug!("{} is not bounded: {error}", self.whole.path.display());
+                // What cannot be bounded must not grow.
+                self.give_up(&self.whole.path, &error);
             }
         }
     }
@@ -238,7 +269,7 @@ impl Cache {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
             fs::write(self.whole.path.join("CACHEDIR.TAG"), TAG)?;
         }
-        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let name = format!("{TEMPORARY_PREFIX}{}-{serial}", std::process::id());
         let temporary = folder.join(name);
         // Not synced: what a crash leaves of it is found out by its digest.
@@ -285,7 +316,8 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         let path = cache.path(FileKind::Pack, &id);
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
-        for damage in [&data[..9_999], &[7; 10_000], &[]] {
+        let longer = [data.as_slice(), b"more"].concat();
+        for damage in [&data[..9_999], &longer, &[7; 10_000], &[]] {
             fs::write(&path, damage).unwrap();
             assert_eq!(cache.get(FileKind::Pack, &id), None);
             assert!(!path.exists(), "and it is taken away");
@@ -340,7 +372,54 @@ mod tests {
         let cache = open(&folder);
         let (id, data) = noise(1, 100);
         cache.put(FileKind::Pack, &id, &data);
+        assert!(cache.is_off(), "and no more attempts");
         assert_eq!(cache.get(FileKind::Pack, &id), None);
         assert_eq!(folder.list().unwrap(), []);
+        // One that is removed under way is made again.
+        let folder = CacheFolder::new(tmp.path().join("cache"));
+        let cache = open(&folder);
+        for _ in 0..2 {
+            cache.put(FileKind::Pack, &id, &data);
+            assert_eq!(cache.get(FileKind::Pack, &id), Some(data.clone()));
+            fs::remove_dir_all(&folder.path).unwrap();
+            assert_eq!(cache.get(FileKind::Pack, &id), None);
+        }
+        assert!(!cache.is_off());
+    }
+
+    #[test]
+    fn many_at_once_get_what_they_ask_for_or_nothing() {
+        let tmp = tempfile::tempdir().unwrap();
+        let folder = CacheFolder { path: tmp.path().join("cache"), bytes_max: 1 << 20 };
+        let copies: Vec<(Id, Vec<u8>)> = (0..40).map(|n| noise(n, 50_000)).collect();
+        // What a process left that was killed while it wrote: half a copy under a name of its own.
+        open(&folder).put(FileKind::Pack, &copies[0].0, &copies[0].1);
+        let packs = folder.path.join(REPOSITORY).join(FileKind::Pack.folder());
+        fs::write(packs.join(format!("{TEMPORARY_PREFIX}1-1")), &copies[1].1[..100]).unwrap();
+        let found = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for worker in 0..4 {
+                let (copies, folder, found) = (&copies, &folder, &found);
+                scope.spawn(move || {
+                    let cache = open(folder);
+                    for round in 0..400 {
+                        let (id, data) = &copies[(round * 7 + worker) % copies.len()];
+                        cache.put(FileKind::Pack, id, data);
+                        if let Some(copy) = cache.get(FileKind::Pack, id) {
+                            assert!(copy == *data);
+                            found.fetch_add(1, Ordering::Relaxed);
+                        }
+                        if round % 50 == 49 {
+                            folder.clear((worker == 0).then_some(REPOSITORY)).unwrap();
+                        }
+                    }
+                    assert!(!cache.is_off(), "others at work are no fault");
+                });
+            }
+        });
+        assert!(found.into_inner() > 100);
+        let names = fs::read_dir(&packs).unwrap().map(|e| e.unwrap().file_name());
+        let left = names.filter(|name| name.to_str().unwrap().starts_with(TEMPORARY_PREFIX));
+        assert_eq!(left.count(), 0, "nothing half written stays");
     }
 }

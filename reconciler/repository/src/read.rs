@@ -217,6 +217,9 @@ impl Repository {
         out: &mut dyn Write,
         cancel: &Cancel,
     ) -> Result<Vec<model::ports::mover::Problem>, PortError> {
+        if let Some(stored) = self.uncached()? {
+            return stored.dump_tar(snapshot, path, out, cancel);
+        }
         let _lock = self.lock(false, cancel)?;
         let snapshot = self.snapshot(snapshot)?;
         let index = self.index(cancel)?;

@@ -179,14 +179,70 @@ fn a_restore_proves_what_is_stored() {
         });
         listed.unwrap();
         let dumped = repository.dump(&id, &file, &mut Vec::new(), &Cancel::default());
+        let archived = repository.dump_tar(&id, b"/", &mut Vec::new(), &Cancel::default());
         let to = tmp.path().join(to);
         fs::create_dir(&to).unwrap();
         let target = LocalTarget::open(&to).unwrap();
         let options = RestoreOptions::default();
         let restored = repository.restore(&id, &target, &options, &Silent, &Cancel::default());
-        (dumped.is_ok(), restored.is_ok_and(|summary| summary.problems.is_empty()))
+        let restored = restored.is_ok_and(|summary| summary.problems.is_empty());
+        (dumped.is_ok(), archived.is_ok(), restored)
     };
-    assert_eq!(attempt("whole"), (true, true));
+    assert_eq!(attempt("whole"), (true, true, true));
     fs::remove_dir_all(path.join("data")).unwrap();
-    assert_eq!(attempt("lost"), (false, false), "copies here are no proof");
+    assert_eq!(attempt("lost"), (false, false, false), "copies here are no proof");
+}
+
+#[test]
+fn checks_of_a_long_run_fetch_the_index_once() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (source, path) = (tmp.path().join("src"), tmp.path().join("repo"));
+    make_source(&source);
+    drop(init_at(&path));
+    backup(&open_at(&path), &source);
+    let (repository, counts) = opened(&path, Some(&tmp.path().join("cache")));
+    let whole = CheckOptions { depth: Depth::Structure, snapshots: Vec::new(), threads: 1 };
+    for _ in 0..3 {
+        assert_eq!(repository.check(&whole, &Silent, &Cancel::default()).unwrap().faults, []);
+    }
+    assert_eq!(loads(&counts)["index"], 1);
+}
+
+#[test]
+fn a_cache_that_is_spoiled_full_or_forbidden_costs_nothing() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (source, path) = (tmp.path().join("src"), tmp.path().join("repo"));
+    make_source(&source);
+    drop(init_at(&path));
+    let spoil = |cache: &Path| {
+        let out = std::process::Command::new("find").arg(cache).args(["-type", "f"]).output();
+        let files = String::from_utf8(out.unwrap().stdout).unwrap();
+        for (n, file) in files.lines().filter(|file| !file.ends_with(".TAG")).enumerate() {
+            let whole = fs::read(file).unwrap();
+            let mut flipped = whole.clone();
+            flipped[whole.len() / 2] ^= 1;
+            let (half, twice) = (whole[..whole.len() / 2].to_vec(), whole.repeat(2));
+            let spoiled = &[half, flipped, Vec::new(), twice][n % 4];
+            fs::write(file, spoiled).unwrap();
+        }
+        files.lines().count()
+    };
+    let cache = tmp.path().join("cache");
+    for round in 0..4 {
+        fs::write(source.join("d7/changing"), format!("{round}")).unwrap();
+        backup_again(&opened(&path, Some(&cache)).0, &source);
+        assert!(spoil(&cache) > 3);
+        let (repository, _) = opened(&path, Some(&cache));
+        assert_eq!(repository.snapshots().unwrap().len(), round + 1);
+    }
+    // A disk that fills up under the copies, and a place where nothing can be made.
+    let small = Small::mount(tmp.path().join("small"), "64k");
+    for place in [small.0.join("cache"), "/proc/cache".into()] {
+        for round in 4..7 {
+            fs::write(source.join("d7/changing"), format!("{round} {}", place.display())).unwrap();
+            backup_again(&opened(&path, Some(&place)).0, &source);
+        }
+        assert!(opened(&path, Some(&place)).0.snapshots().unwrap().len() > 6);
+    }
+    restic(&path, &["check", "--read-data"]);
 }
