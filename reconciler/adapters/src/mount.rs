@@ -92,7 +92,9 @@ fn empty(at: &Path) -> Result<PathBuf, PortError> {
         io::ErrorKind::NotFound => unusable("does not exist"),
         io::ErrorKind::NotADirectory => unusable("is no folder"),
         _ if error.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error()) => {
-            unusable("is what a mount left that was killed").with_hint("`umount` it first")
+            let at = at.display();
+            let hint = format!("run `umount {at}` (without root: `fusermount3 -u {at}`) first");
+            unusable("is what a mount left that was killed").with_hint(hint)
         }
         _ => unusable("cannot be looked at").with_source(error),
     };

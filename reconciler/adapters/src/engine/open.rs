@@ -128,13 +128,21 @@ impl Openings {
         place::mounted(&spec.storage)?;
         let password = self.password(spec)?;
         let storage = self.storage(spec)?;
-        let config = config_bytes(&*storage).map_err(|e| {
-            if e.reason != NOT_FOUND {
-                return e;
+        let config = match config_bytes(&*storage) {
+            // A migration may have been killed between two configs: opening it completes that.
+            Err(error) if error.reason == NOT_FOUND => {
+                match Repository::open(storage.clone(), password.expose(), self.options(spec)) {
+                    Ok(_) => config_bytes(&*storage)?,
+                    Err(other) if other.reason != "NotARepository" => return Err(other),
+                    Err(_) => {
+                        let message = format!("no repository `{}`", spec.name);
+                        return Err(PortError::new(error.class, "RepositoryMissing", message)
+                            .with_source(error));
+                    }
+                }
             }
-            PortError::new(e.class, "RepositoryMissing", format!("no repository `{}`", spec.name))
-                .with_source(e)
-        })?;
+            config => config?,
+        };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = open.get(spec.name.as_str())
             && Arc::ptr_eq(&known.storage, &storage)
@@ -157,14 +165,12 @@ impl Openings {
         let storage = self.storage(spec)?;
         match place::look(&spec.storage, &*storage)? {
             Found::Nothing => {}
-            Found::Unfinished => place::clear_unfinished(&*storage)?,
-            Found::Something(found) => {
-                return Err(PortError::terminal(
-                    "PlaceTaken",
-                    format!("{found} lies where repository `{}` shall be made", spec.name),
-                )
-                .with_hint("give it an empty folder; nothing that exists is ever overwritten"));
+            // The same is left of an empty one whose migration was killed.
+            Found::Unfinished if self.open(spec).is_ok() => {
+                return Err(taken(spec, "a repository"));
             }
+            Found::Unfinished => place::clear_unfinished(&*storage)?,
+            Found::Something(found) => return Err(taken(spec, &found)),
         }
         Ok(Arc::new(Repository::init(storage, password.expose(), self.options(spec))?))
     }
@@ -181,6 +187,10 @@ impl Openings {
                 return Err(RepositoryObservation::Absent { detail });
             }
             Ok(Found::Unfinished) => {
+                // The same is left of an empty one whose migration was killed.
+                if let Ok(repository) = self.open(spec) {
+                    return Ok(repository);
+                }
                 let detail = format!("a repository at {location} was begun and never finished");
                 return Err(RepositoryObservation::Absent { detail });
             }
@@ -189,6 +199,12 @@ impl Openings {
         }
         self.open(spec).map_err(|error| unknown(&error))
     }
+}
+
+fn taken(spec: &RepositorySpec, found: &str) -> PortError {
+    let message = format!("{found} lies where repository `{}` shall be made", spec.name);
+    PortError::terminal("PlaceTaken", message)
+        .with_hint("give it an empty folder; nothing that exists is ever overwritten")
 }
 
 /// Returns the observation of what could not be looked at.

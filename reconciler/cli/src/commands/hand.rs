@@ -134,7 +134,8 @@ fn direct_specs(global: &Global, place: &str, file: &Path) -> Result<Specs, CliE
     else {
         return Err(CliError::usage("the password file's name must be UTF-8"));
     };
-    let storage = named::parse(place, &variable, absolute)?;
+    let storage = named::parse(place, &variable, absolute)
+        .map_err(|error| CliError { exit: Exit::Usage, ..CliError::from(error) })?;
     let password = SecretRef(name.to_owned());
     // Else the password would be sent to the service as its credential.
     if let StorageSpec::Remote(remote) = &storage
