@@ -359,7 +359,8 @@ spec:
         }
         let program = crate::restic().path;
         let folder = program.parent().expect("restic lies in a folder");
-        let path = std::env::var("PATH").unwrap_or_default();
+        let path = self.env.get("PATH").cloned();
+        let path = path.or_else(|| std::env::var("PATH").ok()).unwrap_or_default();
         let output = Command::new("sh")
             .args(["-c", &script])
             .env("SECRETS", self.path("secrets"))

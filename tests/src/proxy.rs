@@ -250,6 +250,7 @@ impl Shared {
 /// process.
 pub struct Distance {
     port: u16,
+    answers: Arc<AtomicUsize>,
 }
 
 impl Distance {
@@ -257,6 +258,8 @@ impl Distance {
     pub fn start(upstream: String, delay: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
+        let answers = Arc::<AtomicUsize>::default();
+        let far = Far { delay, answers: answers.clone() };
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(&upstream) else { continue };
@@ -265,10 +268,15 @@ impl Distance {
                 let (Ok(()), Ok(())) = (a, b) else { continue };
                 let asked = Arc::new(AtomicBool::new(false));
                 relay(&client, &server, asked.clone(), None);
-                relay(&server, &client, asked, Some(delay));
+                relay(&server, &client, asked, Some(far.clone()));
             }
         });
-        Self { port }
+        Self { port, answers }
+    }
+
+    /// How many requests were answered so far.
+    pub fn requests(&self) -> usize {
+        self.answers.load(Ordering::SeqCst)
     }
 
     /// The URL at which it listens.
@@ -277,16 +285,24 @@ impl Distance {
     }
 }
 
+/// How far it is, and how often somebody went there.
+#[derive(Clone)]
+struct Far {
+    delay: Duration,
+    answers: Arc<AtomicUsize>,
+}
+
 /// Copies bytes one way. Answers wait once after each question.
-fn relay(from: &TcpStream, to: &TcpStream, asked: Arc<AtomicBool>, delay: Option<Duration>) {
+fn relay(from: &TcpStream, to: &TcpStream, asked: Arc<AtomicBool>, far: Option<Far>) {
     let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else { return };
     std::thread::spawn(move || {
         let mut part = vec![0; 256 << 10];
         while let Ok(count @ 1..) = from.read(&mut part) {
-            match delay {
+            match &far {
                 None => asked.store(true, Ordering::SeqCst),
-                Some(delay) if asked.swap(false, Ordering::SeqCst) => {
-                    let until = std::time::Instant::now() + delay;
+                Some(far) if asked.swap(false, Ordering::SeqCst) => {
+                    far.answers.fetch_add(1, Ordering::SeqCst);
+                    let until = std::time::Instant::now() + far.delay;
                     while let Some(left) = until.checked_duration_since(std::time::Instant::now()) {
                         std::thread::park_timeout(left);
                     }

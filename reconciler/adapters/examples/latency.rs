@@ -28,6 +28,8 @@ const USAGE: &str = "\
 usage: latency run DIR [DELAY_MS [FILES [LARGE_MB [ROUNDS]]]]
        latency keys COUNT";
 const PASSWORD: &str = "bench";
+/// In the place of the folder for copies: none are kept.
+const NO_CACHE: &str = "none";
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
@@ -40,7 +42,7 @@ fn open_storage(place: &str) -> Arc<dyn Storage> {
 
 fn options(cache: &str) -> Options {
     let mut options = Options::new(Owner::current("bench"), Arc::new(Timestamp::now));
-    options.cache = Some(CacheFolder::new(cache));
+    options.cache = (cache != NO_CACHE).then(|| CacheFolder::new(cache));
     options
 }
 
@@ -109,6 +111,20 @@ fn median(mut all: Vec<f64>) -> f64 {
     all[all.len() / 2]
 }
 
+/// What the runs of one program took: seconds, and requests of the last.
+#[derive(Default)]
+struct Took {
+    seconds: Vec<f64>,
+    requests: usize,
+}
+
+impl Took {
+    fn note(&mut self, (seconds, requests): (f64, usize)) {
+        self.seconds.push(seconds);
+        self.requests = requests;
+    }
+}
+
 fn run(dir: &Path, delay_ms: u64, files: usize, large_mb: usize, rounds: usize) {
     let server = Service::versitygw();
     server.make_bucket("bench", false);
@@ -116,7 +132,12 @@ fn run(dir: &Path, delay_ms: u64, files: usize, large_mb: usize, rounds: usize) 
     let source = dir.join("source");
     fs::create_dir_all(&source).unwrap();
     make(&source, files, large_mb);
-    let mut table: Vec<(String, Vec<f64>, Vec<f64>)> = Vec::new();
+    let mut table: Vec<(String, Took, Took)> = Vec::new();
+    let timed = |command: &mut Command| {
+        let before = distance.requests();
+        let command = command.env("AWS_ACCESS_KEY_ID", USER).env("AWS_SECRET_ACCESS_KEY", SECRET);
+        (seconds(command), distance.requests() - before)
+    };
     for round in 0..rounds {
         let base = format!("s3:{}/bench/{round}", distance.url());
         let (theirs, ours) = (format!("{base}/restic"), format!("{base}/ours"));
@@ -125,28 +146,30 @@ fn run(dir: &Path, delay_ms: u64, files: usize, large_mb: usize, rounds: usize) 
             let mut command = Command::new(mainstay_tests::restic().path);
             command.args(["-r", &theirs]).args(words).env("RESTIC_PASSWORD", PASSWORD);
             command.env("RESTIC_CACHE_DIR", dir.join(format!("restic-cache-{round}")));
-            seconds(command.env("AWS_ACCESS_KEY_ID", USER).env("AWS_SECRET_ACCESS_KEY", SECRET))
+            timed(&mut command)
         };
-        let us = |what: &str, path: &Path| {
+        let kept = text(&dir.join(format!("cache-{round}")));
+        let with = |cache: &str, what: &str, path: &Path| {
             let mut command = Command::new(std::env::current_exe().unwrap());
-            let cache = text(&dir.join(format!("cache-{round}")));
-            command.args(["ours", what, &ours, &cache, &text(path)]);
-            seconds(command.env("AWS_ACCESS_KEY_ID", USER).env("AWS_SECRET_ACCESS_KEY", SECRET))
+            timed(command.args(["ours", what, &ours, cache, &text(path)]))
         };
-        let mut note = |what: &str, restic: f64, ours: f64| {
-            eprintln!("{what}: restic {restic:.2} s, this engine {ours:.2} s");
-            match table.iter_mut().find(|(known, ..)| known == what) {
-                Some((_, a, b)) => {
-                    a.push(restic);
-                    b.push(ours);
-                }
-                None => table.push((what.to_owned(), vec![restic], vec![ours])),
-            }
+        let us = |what: &str, path: &Path| with(&kept, what, path);
+        let mut note = |what: &str, restic: (f64, usize), ours: (f64, usize)| {
+            eprintln!("{what}: restic {restic:.2?}, this engine {ours:.2?} (seconds, requests)");
+            let at = table.iter().position(|(known, ..)| known == what).unwrap_or_else(|| {
+                table.push((what.to_owned(), Took::default(), Took::default()));
+                table.len() - 1
+            });
+            table[at].1.note(restic);
+            table[at].2.note(ours);
         };
         note("init", restic(&["init"]), us("init", dir));
         let backup = ["backup", &text(&source)];
         note("first backup", restic(&backup), us("backup", &source));
         note("unchanged", restic(&backup), us("backup", &source));
+        let without = ["--no-cache", "backup", &text(&source)];
+        let ours_without = with(NO_CACHE, "backup", &source);
+        note("unchanged, no copies kept", restic(&without), ours_without);
         let (a, b) = (dir.join("out-restic"), dir.join("out-ours"));
         let to = ["restore", "latest", "--target", &text(&a)];
         note("restore", restic(&to), us("restore", &b));
@@ -156,11 +179,12 @@ fn run(dir: &Path, delay_ms: u64, files: usize, large_mb: usize, rounds: usize) 
             fs::remove_dir_all(folder).unwrap();
         }
     }
-    println!("| {delay_ms} ms a request | restic, s | this engine, s | times as fast |");
+    println!("| {delay_ms} ms a request | restic: s, requests | this engine | times as fast |");
     println!("|---|---|---|---|");
     for (what, a, b) in table {
-        let (a, b) = (median(a), median(b));
-        println!("| {what} | {a:.2} | {b:.2} | {:.1} |", a / b);
+        let (restic, ours) = (median(a.seconds), median(b.seconds));
+        let (asked, ask, times) = (a.requests, b.requests, restic / ours);
+        println!("| {what} | {restic:.2}, {asked} | {ours:.2}, {ask} | {times:.1} |");
     }
 }
 
