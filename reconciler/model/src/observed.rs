@@ -106,6 +106,16 @@ pub enum RepositoryObservation {
     },
 }
 
+impl RepositoryObservation {
+    /// Its control records, oldest first; none where it was not read.
+    pub fn controls(&self) -> &[Control] {
+        match self {
+            Self::Known { controls, .. } => controls,
+            Self::Absent { .. } | Self::Unknown { .. } => &[],
+        }
+    }
+}
+
 /// One snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -131,6 +131,13 @@ pub struct Control {
     pub body: ControlBody,
 }
 
+impl Control {
+    /// A record of this version.
+    pub const fn new(writer: String, epoch: u64, at: Timestamp, body: ControlBody) -> Self {
+        Self { version: RECEIPT_VERSION, writer, epoch, at, body }
+    }
+}
+
 /// The attempt of a recovery's swap that is the next one, and whether an earlier one counts, from
 /// the control records of its resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -182,7 +182,7 @@ fn many_read_at_once_while_a_walk_waits() {
                     .map(|some| {
                         let source = &source;
                         scope.spawn(move || {
-                            let mut sink = All::default();
+                            let mut sink = All::new(|_| Ok(()));
                             let way = Chunking::ContentDefined;
                             source.read(some, way, &Cancel::default(), &mut sink).unwrap();
                             sink.bytes
@@ -198,16 +198,20 @@ fn many_read_at_once_while_a_walk_waits() {
     assert!(walked > 300);
 }
 
-/// Wants everything, and can fail or stop at its n-th piece.
-#[derive(Default)]
-struct All {
+/// Wants everything, and calls a hook with the number of each piece, from 1.
+struct All<H> {
     bytes: u64,
     pieces: usize,
-    fails_at: Option<usize>,
-    stops_at: Option<(usize, Cancel)>,
+    hook: H,
 }
 
-impl ReadSink for All {
+impl<H: FnMut(usize) -> Result<(), PortError>> All<H> {
+    const fn new(hook: H) -> Self {
+        Self { bytes: 0, pieces: 0, hook }
+    }
+}
+
+impl<H: FnMut(usize) -> Result<(), PortError> + Send> ReadSink for All<H> {
     fn wants(&mut self, _: &BlobHash, _: u32) -> bool {
         true
     }
@@ -222,15 +226,7 @@ impl ReadSink for All {
         assert_eq!(data.unwrap().len(), length as usize);
         self.bytes += u64::from(length);
         self.pieces += 1;
-        if self.fails_at == Some(self.pieces) {
-            return Err(PortError::terminal("Test", "the sink fails"));
-        }
-        if let Some((at, cancel)) = &self.stops_at
-            && *at == self.pieces
-        {
-            cancel.cancel();
-        }
-        Ok(())
+        (self.hook)(self.pieces)
     }
 
     fn restart(&mut self, _: usize) -> Result<(), PortError> {
@@ -251,11 +247,19 @@ fn what_is_stopped_half_way_leaves_the_connection_usable() {
     let (said, files) = walk(&source, &request);
     let way = Chunking::Fixed { size_bytes: 16 << 10 };
     for round in 0..20 {
-        let mut fails = All { fails_at: Some(round * 7 + 1), ..All::default() };
+        let mut fails = All::new(|piece| {
+            let told = || PortError::terminal("Test", "the sink fails");
+            if piece == round * 7 + 1 { Err(told()) } else { Ok(()) }
+        });
         let failed = source.read(&files, way, &Cancel::default(), &mut fails).unwrap_err();
         assert_eq!((failed.reason, failed.message.as_str()), ("Test", "the sink fails"));
         let cancel = Cancel::default();
-        let mut stops = All { stops_at: Some((round * 5 + 1, cancel.clone())), ..All::default() };
+        let mut stops = All::new(|piece| {
+            if piece == round * 5 + 1 {
+                cancel.cancel();
+            }
+            Ok(())
+        });
         // What is at hand when the flag is raised may still come to the end of the files.
         if let Err(e) = source.read(&files, way, &cancel, &mut stops) {
             assert_eq!(e.reason, "Cancelled");
@@ -275,29 +279,10 @@ fn a_mover_that_dies_ends_what_waits_for_it() {
     let (mut child, connection) = program();
     let source = RemoteSource::new(connection);
     let (_, files) = walk(&source, &request(tmp.path()));
-    struct Kills<'c>(&'c mut Child, All);
-    impl ReadSink for Kills<'_> {
-        fn wants(&mut self, _: &BlobHash, _: u32) -> bool {
-            true
-        }
-        fn blob(
-            &mut self,
-            file: usize,
-            hash: &BlobHash,
-            length: u32,
-            data: Option<&[u8]>,
-        ) -> Result<(), PortError> {
-            self.0.kill().unwrap();
-            self.1.blob(file, hash, length, data)
-        }
-        fn restart(&mut self, _: usize) -> Result<(), PortError> {
-            Ok(())
-        }
-        fn end(&mut self, _: usize, _: ReadOutcome) -> Result<(), PortError> {
-            Ok(())
-        }
-    }
-    let mut kills = Kills(&mut child, All::default());
+    let mut kills = All::new(|_| {
+        child.kill().unwrap();
+        Ok(())
+    });
     let way = Chunking::ContentDefined;
     let died = source.read(&files, way, &Cancel::default(), &mut kills).unwrap_err();
     assert_eq!(died.reason, "MoverGone", "{}", died.chain());

@@ -406,13 +406,7 @@ impl World {
         if let Some(RepositoryObservation::Known { controls, .. }) =
             self.observed.repositories.get_mut(&name(repository))
         {
-            controls.push(Control {
-                version: RECEIPT_VERSION,
-                writer: String::new(),
-                epoch: 6,
-                at: when,
-                body,
-            });
+            controls.push(Control::new(String::new(), 6, when, body));
         }
         self
     }

@@ -7,9 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use model::desired::{Backup, Desired};
 use model::id::{Address, Name, RepositoryId, SnapshotId};
-use model::observed::{
-    Observed, RecoveryPhase, RecoveryRecord, RepositoryObservation, SnapshotInfo, is_proven,
-};
+use model::observed::{Observed, RecoveryPhase, RecoveryRecord, SnapshotInfo, is_proven};
 use model::receipt::{Control, ControlBody, EvidenceKind, Marker, Receipt, Serving};
 
 pub(crate) use crate::index::RepositoryState;
@@ -118,10 +116,9 @@ impl<'a> View<'a> {
     fn collect_controls(&mut self) {
         for (name, state) in &self.repositories {
             if let RepositoryState::Ready(_) = state
-                && let Some(RepositoryObservation::Known { controls, .. }) =
-                    self.observed.repositories.get(*name)
+                && let Some(seen) = self.observed.repositories.get(*name)
             {
-                self.controls.extend(controls);
+                self.controls.extend(seen.controls());
             }
         }
         self.controls.sort_by_key(|control| control.at);

@@ -173,10 +173,8 @@ impl<'a> Recovering<'a> {
 
     /// The number of this attempt at the swap.
     fn attempt(&self) -> u32 {
-        let controls = match self.context.observed.repositories.get(&self.repository) {
-            Some(RepositoryObservation::Known { controls, .. }) => controls.as_slice(),
-            _ => &[],
-        };
+        let seen = self.context.observed.repositories.get(&self.repository);
+        let controls = seen.map_or(&[][..], RepositoryObservation::controls);
         Serving::of(controls, &self.token, |of| self.resource.is_or_was(of)).next
     }
 

@@ -509,13 +509,8 @@ pub(crate) async fn write_control(
     repositories: &[Name],
     body: ControlBody,
 ) -> Result<usize, PortError> {
-    let control = Control {
-        version: RECEIPT_VERSION,
-        writer: context.writer.clone(),
-        epoch: context.epoch,
-        at: context.world.clock.now(),
-        body,
-    };
+    let at = context.world.clock.now();
+    let control = Control::new(context.writer.clone(), context.epoch, at, body);
     let (mut written, mut last) = (0, None);
     for name in repositories {
         let spec = repository(context, name)?;

@@ -8,7 +8,7 @@ use model::error::PortError;
 use model::journal::Body;
 use model::observed::{Observed, RecoveryPhase, RecoveryRecord, RepositoryObservation};
 use model::ports::agents::OnTarget;
-use model::receipt::{Control, ControlBody, RECEIPT_VERSION, Serving};
+use model::receipt::{Control, ControlBody, Serving};
 
 use crate::execute::journal;
 use crate::memory;
@@ -87,17 +87,13 @@ async fn note_beside(
         return Err(PortError::waiting("NoRepository", "its repository could not be looked at"));
     };
     let serving = Serving::of(&*controls, &record.token, |of| resource.is_or_was(of));
-    let control = Control {
-        version: RECEIPT_VERSION,
-        writer: observed.memory.writer.clone(),
-        epoch: observed.memory.epoch,
-        at: world.clock.now(),
-        body: ControlBody::RecoveryTakenBack {
-            address: resource.address.clone(),
-            token: record.token.clone(),
-            attempt: serving.next,
-        },
+    let body = ControlBody::RecoveryTakenBack {
+        address: resource.address.clone(),
+        token: record.token.clone(),
+        attempt: serving.next,
     };
+    let memory = &observed.memory;
+    let control = Control::new(memory.writer.clone(), memory.epoch, world.clock.now(), body);
     world.engine.record(spec, &control).await?;
     controls.push(control);
     Ok(())
@@ -106,19 +102,12 @@ async fn note_beside(
 /// Whether the resource was measured anew after the recovery was noted as served, which comes after
 /// the swap: a state that went back to the moment between takes it for halfway.
 fn is_ended(observed: &Observed, resource: &Resource, wanted: &str) -> bool {
-    let repositories = observed.repositories.values();
-    let controls: Vec<&Control> = repositories
-        .filter_map(|seen| match seen {
-            RepositoryObservation::Known { controls, .. } => Some(controls),
-            _ => None,
-        })
-        .flatten()
-        .collect();
-    let served = controls.iter().filter(|control| {
+    let controls = || observed.repositories.values().flat_map(RepositoryObservation::controls);
+    let served = controls().filter(|control| {
         matches!(&control.body, ControlBody::RecoveryServed { token, .. } if token == wanted)
     });
     let Some(served) = served.map(|control| control.at).max() else { return false };
-    controls.iter().any(|control| {
+    controls().any(|control| {
         control.at >= served
             && matches!(&control.body, ControlBody::Baseline { address, .. }
                 if resource.is_or_was(address))

@@ -228,13 +228,8 @@ pub(super) fn baseline(state: &mut State, mut words: Words) -> Result<(), String
 /// Writes a control record into repositories.
 pub(super) fn control(state: &mut State, names: &[Name], body: ControlBody) -> Result<(), String> {
     for name in names {
-        let record = Control {
-            version: RECEIPT_VERSION,
-            writer: state.memory.writer.clone(),
-            epoch: state.memory.epoch,
-            at: state.now,
-            body: body.clone(),
-        };
+        let memory = &state.memory;
+        let record = Control::new(memory.writer.clone(), memory.epoch, state.now, body.clone());
         let store = state.repositories.get_mut(name);
         store.ok_or_else(|| format!("there is no repository {name}"))?.controls.push(record);
     }

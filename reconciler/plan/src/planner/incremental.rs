@@ -494,12 +494,9 @@ fn horizon(view: &View<'_>, address: &Address) -> Option<Timestamp> {
 /// Whether a baseline record that was too far ahead is so no longer.
 fn crosses(observed: &Observed, last: Timestamp, now: Timestamp) -> bool {
     let too_far = |at: Timestamp, then: Timestamp| at.duration_since(then) > CLOCK_TOLERANCE;
-    observed.repositories.values().any(|seen| match seen {
-        RepositoryObservation::Known { controls, .. } => controls.iter().any(|control| {
-            matches!(control.body, ControlBody::Baseline { .. })
-                && too_far(control.at, last)
-                && !too_far(control.at, now)
-        }),
-        _ => false,
+    observed.repositories.values().flat_map(RepositoryObservation::controls).any(|control| {
+        matches!(control.body, ControlBody::Baseline { .. })
+            && too_far(control.at, last)
+            && !too_far(control.at, now)
     })
 }

@@ -232,17 +232,14 @@ async fn proving_and_restoring(engine: &dyn Engine, spec: &RepositorySpec, first
 }
 
 async fn records(engine: &dyn Engine, spec: &RepositorySpec) {
-    let control = |epoch, token: &str| Control {
-        version: RECEIPT_VERSION,
-        writer: "w".to_owned(),
-        epoch,
-        at: at(4),
-        body: ControlBody::RecoveryServed {
+    let control = |epoch, token: &str| {
+        let served = ControlBody::RecoveryServed {
             address: address(),
             token: token.to_owned(),
             snapshot: SnapshotId("1".repeat(64)),
             attempt: 0,
-        },
+        };
+        Control::new("w".to_owned(), epoch, at(4), served)
     };
     let before = points(engine, spec).await;
     for (epoch, token) in [(4, "one"), (5, "two")] {

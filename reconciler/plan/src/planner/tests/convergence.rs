@@ -7,7 +7,7 @@ use model::digest::Digest;
 use model::id::SnapshotId;
 use model::observed::{Observation, RecoveryPhase, RepositoryObservation};
 use model::plan::{Action, Due, SnapshotRef, Step};
-use model::receipt::{Control, ControlBody, Marker, RECEIPT_VERSION};
+use model::receipt::{ControlBody, Marker};
 use proptest::prelude::*;
 
 use super::properties::{REPOSITORIES, recipe, world};
@@ -84,20 +84,9 @@ fn baseline(w: World, repository: &str, of: &str, marker: Marker) -> World {
     control(w, repository, body)
 }
 
-fn control(mut w: World, repository: &str, body: ControlBody) -> World {
+fn control(w: World, repository: &str, body: ControlBody) -> World {
     let at = w.now;
-    if let Some(RepositoryObservation::Known { controls, .. }) =
-        w.observed.repositories.get_mut(&name(repository))
-    {
-        controls.push(Control {
-            writer: String::new(),
-            version: RECEIPT_VERSION,
-            epoch: 7,
-            at,
-            body,
-        });
-    }
-    w
+    w.control(repository, at, body)
 }
 
 /// One pass: every step that waits for nothing, approvals given. Returns how many were done.
