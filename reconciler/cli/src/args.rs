@@ -331,8 +331,8 @@ pub struct Direct {
     /// The repository: a name in the configuration, or with --password-file a place
     ///
     /// A place is a folder, or a storage service as restic names it, with its credentials in the
-    /// variables that restic reads: s3:https://host/bucket/prefix, azure:container:/prefix,
-    /// rest:https://host/path, sftp:user@host:/path.
+    /// variables that restic reads: s3:https://host/bucket/prefix, gs:bucket:/prefix,
+    /// azure:container:/prefix, rest:https://host/path, sftp:user@host:/path.
     #[arg(long, visible_alias = "repo", global = true, value_name = "NAME|PLACE")]
     #[arg(env = "MAINSTAY_REPOSITORY")]
     pub repository: Option<String>,
