@@ -6,7 +6,7 @@ use model::Timestamp;
 use model::agent::Agent;
 use model::desired::Resource;
 use model::error::PortError;
-use model::id::{Name, SnapshotId, TargetRef};
+use model::id::{Address, Name, SnapshotId, TargetRef};
 use model::journal::Body;
 use model::observed::{
     Deed, MeasuredRestore, Observation, RecoveryPhase, RecoveryRecord, RepositoryObservation,
@@ -341,6 +341,31 @@ impl<'a> Recovering<'a> {
     }
 }
 
+/// Makes a resource anew by the commands of its type, and measures it from then on. One that was
+/// killed before it was measured is planned again for what is there then.
+pub(crate) async fn recreate(
+    context: &StepContext,
+    address: &Address,
+    token: &str,
+) -> Result<Success, PortError> {
+    let resource = step::resource(context, address)?;
+    let world = &context.world;
+    // Counted before it is done, so that no crash makes room in a budget.
+    let change = memory::deed(Deed::Recreated, world.clock.now(), token)?;
+    world.state.write(&[change]).await?;
+    let (target, agent) = (&resource.target, &resource.agent);
+    world.agents.recreate(target, agent, token, &context.cancel).await?;
+    let (marker, damaged) = probed(context, resource).await?;
+    if let Some(damaged) = damaged {
+        return Err(PortError::terminal(
+            "NotRecreated",
+            format!("the commands ended well, and {address} cannot be used: {damaged}"),
+        ));
+    }
+    let noted = measure(context, resource, None, (marker, "it was made anew")).await?;
+    Ok(Success::new(format!("made anew, without any point; noted in {noted} repositories")))
+}
+
 /// Compares counts that both know; returns how many were compared.
 fn compare_counts(expected: &Marker, found: &Marker) -> Result<usize, String> {
     let mut compared = 0;
@@ -357,6 +382,25 @@ fn compare_counts(expected: &Marker, found: &Marker) -> Result<usize, String> {
     Ok(compared)
 }
 
+/// Looks at what should be in place: its marker, and why it cannot be used.
+async fn probed(
+    context: &StepContext,
+    resource: &Resource,
+) -> Result<(Marker, Option<String>), PortError> {
+    match context.world.agents.probe(resource, &context.cancel).await {
+        Observation::Known { marker, damaged, .. } => Ok((marker, damaged)),
+        Observation::Absent { detail, .. } | Observation::Unknown { detail, .. } => {
+            Err(PortError::transient(
+                "NotReadable",
+                format!(
+                    "{} should be in place and could not be probed: {detail}",
+                    resource.address
+                ),
+            ))
+        }
+    }
+}
+
 /// Measures a resource from its present state on.
 async fn baseline(
     context: &StepContext,
@@ -364,20 +408,23 @@ async fn baseline(
     repository: &Name,
     why: &str,
 ) -> Result<(), PortError> {
-    let seen = context.world.agents.probe(resource, &context.cancel).await;
-    let Observation::Known { marker, .. } = seen else {
-        return Err(PortError::transient(
-            "NotReadable",
-            format!("{} is in place but could not be probed", resource.address),
-        ));
-    };
+    let (marker, _) = probed(context, resource).await?;
+    measure(context, resource, Some(repository), (marker, why)).await.map(|_| ())
+}
+
+/// Measures a resource from this state on; returns how many repositories took it down.
+async fn measure(
+    context: &StepContext,
+    resource: &Resource,
+    repository: Option<&Name>,
+    (marker, why): (Marker, &str),
+) -> Result<usize, PortError> {
     let body =
         ControlBody::Baseline { address: resource.address.clone(), marker, reason: why.to_owned() };
     let mut all = holders(context, &resource.address);
-    if !all.contains(repository) {
-        all.push(repository.clone());
-    }
-    write_control(context, &all, body).await.map(|_| ())
+    let missing = repository.filter(|name| !all.contains(*name)).cloned();
+    all.extend(missing);
+    write_control(context, &all, body).await
 }
 
 /// What a recovery that is to be ended needs.

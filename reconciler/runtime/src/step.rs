@@ -112,6 +112,9 @@ async fn act(
             let by_hand = step.class == Class::Destructive;
             recovery::rollback(context, token, by_hand).await
         }
+        Action::Recreate { resource, token, .. } => {
+            recovery::recreate(context, resource, token).await
+        }
         Action::Adopt { resource, marker } => adopt(context, resource, marker).await,
     }
 }

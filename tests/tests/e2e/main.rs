@@ -12,6 +12,7 @@ mod hand;
 mod mount;
 mod postgres;
 mod recovery;
+mod recreate;
 mod repository;
 mod secrets;
 mod sqlite;
