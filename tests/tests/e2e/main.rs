@@ -9,6 +9,7 @@ mod documents;
 mod erasure;
 mod git;
 mod hand;
+mod mount;
 mod postgres;
 mod recovery;
 mod recreate;
