@@ -85,7 +85,10 @@ pub(crate) fn condition(view: &View<'_>, address: &Address) -> Condition {
             }
             match baseline {
                 Some(baseline) => compare(view, address, &baseline, marker, *entries),
-                None if has_points => Condition::NeverProtected,
+                None if has_points => match emptied_since(view, address, *entries) {
+                    Some(detail) => Condition::Lost { detail },
+                    None => Condition::NeverProtected,
+                },
                 None => match blind(view, address, false) {
                     Some(blind) => Condition::Unreachable {
                         detail: format!(
@@ -162,7 +165,12 @@ pub fn went_back(before: &Marker, found: &Marker) -> Option<String> {
         return Some(format!("{identity} is in the place of {expected}"));
     }
     let lower = lower(before, found);
-    (!lower.is_empty()).then(|| lower.join(", "))
+    if !lower.is_empty() {
+        return Some(lower.join(", "));
+    }
+    let (had, has) = (before.counts.values().sum::<u64>(), found.counts.values().sum::<u64>());
+    (had > 0 && has == 0 && !found.counts.is_empty())
+        .then(|| format!("it is empty, and had {had} counted items"))
 }
 
 /// Whether something that was full is empty.
@@ -186,6 +194,15 @@ fn emptied(
     let had = if is_tree { receipt.files } else { receipt.marker.counts.values().sum() };
     let noun = if is_tree { "files" } else { "counted items" };
     (had > 0).then(|| format!("it is empty, and had {had} {noun} at {}", receipt.taken_at))
+}
+
+/// Whether something is empty of which every complete point is stamped in the future, the newest of
+/// them full: whatever the clock said, it was written before now.
+fn emptied_since(view: &View<'_>, address: &Address, entries: Option<u64>) -> Option<String> {
+    let mut points = view.points(address).rev().filter_map(|point| point.receipt());
+    let receipt = points.find(|receipt| receipt.complete)?;
+    let (at, marker) = (receipt.taken_at, &receipt.marker);
+    emptied(view, address, &Baseline { at, marker, receipt: Some(receipt) }, entries)
 }
 
 /// A content that equals an older point's and not the newest's went back.
@@ -263,5 +280,12 @@ mod tests {
         assert_eq!(lower.as_deref(), Some("counter lsn 7 → 6"));
         let other = went_back(&before, &marker(Some("b"), 9));
         assert_eq!(other.as_deref(), Some("b is in the place of a"));
+        let counted =
+            |n| Marker { counts: [("entries".to_owned(), n)].into(), ..Marker::default() };
+        assert_eq!(went_back(&counted(3), &counted(1)), None);
+        assert_eq!(went_back(&counted(0), &counted(0)), None);
+        assert_eq!(went_back(&counted(3), &Marker::default()), None);
+        let emptied = went_back(&counted(3), &counted(0));
+        assert_eq!(emptied.as_deref(), Some("it is empty, and had 3 counted items"));
     }
 }

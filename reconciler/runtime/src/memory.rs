@@ -40,6 +40,9 @@ pub mod kind {
     pub const BACKOFF: &str = "backoff";
     /// Repository ids, by name.
     pub const REPOSITORY: &str = "repository";
+    /// The epoch that was found to be above all that a repository held, or under which it was made,
+    /// by its name.
+    pub const SETTLED: &str = "settled";
     /// Last prune, by repository.
     pub const RECLAIMED: &str = "reclaimed";
     /// Alarms that a person accepted.
@@ -70,8 +73,6 @@ pub mod meta {
     pub const WRITER_ID: &str = "writer-id";
     /// The epoch that holds.
     pub const EPOCH: &str = "epoch";
-    /// The epoch that was found to be above all that repositories held when its writer began.
-    pub const EPOCH_SETTLED: &str = "epoch-settled";
     /// The newest instant ever seen.
     pub const NEWEST_INSTANT: &str = "newest-instant";
 }
@@ -163,6 +164,11 @@ async fn read_names<T: DeserializeOwned>(
         .iter()
         .filter_map(|(k, v)| Some((k.parse().ok()?, decode(v)?)))
         .collect())
+}
+
+/// Reads under which epoch each repository was found to hold nothing of a later one.
+pub(crate) async fn settled(state: &dyn State) -> Result<BTreeMap<Name, u64>, PortError> {
+    read_names(state, kind::SETTLED).await
 }
 
 async fn read_deeds(state: &dyn State) -> Result<BTreeMap<Deed, Vec<Timestamp>>, PortError> {

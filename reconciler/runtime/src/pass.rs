@@ -7,20 +7,22 @@ use std::sync::Arc;
 
 use model::Timestamp;
 use model::cancel::Cancel;
-use model::desired::{Desired, Erasure};
+use model::desired::Desired;
 use model::diagnostic::Diagnostic;
 use model::digest::Digest;
 use model::error::PortError;
 use model::id::{Address, CommitId, StepId};
-use model::observed::{Ancestry, Observed, RecoveryPhase, RepositoryObservation, SnapshotInfo};
+use model::observed::{Ancestry, Observed, RecoveryPhase};
 use model::plan::{Plan, Wait};
 use model::ports::source::ConfigTree;
 use model::ports::state::Lease;
 
 use crate::configuration::Configuration;
 use crate::event::{Observer, RunEvent};
+use crate::judge::judge_memory;
 use crate::memory::{self, Applied, kind, meta};
 use crate::takeback::take_back_swaps;
+use crate::takeup::take_up_forgotten;
 use crate::world::World;
 
 /// What a pass is asked for.
@@ -128,6 +130,10 @@ pub async fn prepare_again(
     judge_memory(world, &desired, &mut observed, request.lease.is_some())
         .await
         .map_err(PassError::State)?;
+    if request.lease.is_some() {
+        let taken_up = take_up_forgotten(world, &desired, &mut observed, cancel).await;
+        taken_up.map_err(PassError::State)?;
+    }
     let now = world.clock.now();
     let (mut plan, mut observed) = kept.plan(&desired, observed, &request.only, now);
     // While anything is in doubt, nothing is taken back: steps look for themselves.
@@ -247,111 +253,6 @@ fn load_tree(
     let desired = Arc::new(desired);
     world.remembered.keep(files, &desired, &diagnostics);
     Ok(Loaded { desired, diagnostics, reference, notes: Vec::new() })
-}
-
-/// Compares our memory with what the repositories say of themselves. A writer keeps what it found
-/// until a person accepts it; a reader only shows it.
-async fn judge_memory(
-    world: &World,
-    desired: &Desired,
-    observed: &mut Observed,
-    writer: bool,
-) -> Result<(), PortError> {
-    let metas = world.state.list(kind::META).await?;
-    let had_state = metas.contains_key(meta::KNOWN);
-    let mut changes = Vec::new();
-    if !had_state {
-        let lost = has_foreign_receipts(desired, observed);
-        // Where a repository could not be read, or none is asked for, nothing can be said yet: a
-        // lost state would pass for a fresh one.
-        let blind = !lost && !sees_every_repository(desired, observed);
-        observed.memory.known = !lost && !blind;
-        if lost {
-            changes.push(memory::set(kind::META, meta::LOST, &true)?);
-        }
-        if !blind {
-            changes.push(memory::set(kind::META, meta::KNOWN, &true)?);
-        }
-    }
-    // Once this start's epoch is above all that was there, what carries it is its own work; before
-    // that, an equal one is of a start that this state has forgotten.
-    let settled: Option<u64> = metas.get(meta::EPOCH_SETTLED).and_then(memory::decode);
-    let memory = &observed.memory;
-    let own = settled.filter(|epoch| *epoch == memory.epoch);
-    let highest = highest_epoch(observed, &memory.writer, own);
-    if memory.known && writer && memory.epoch_before < highest {
-        changes.push(memory::set(kind::META, meta::EPOCH_SUSPECT, &memory.epoch_before)?);
-    }
-    if !writer {
-        return Ok(());
-    }
-    if memory.epoch <= highest {
-        let raised = world.state.raise_epoch(highest + 1).await?;
-        observed.memory.epoch = raised;
-        changes.push(memory::set(kind::META, meta::EPOCH, &raised)?);
-    }
-    let epoch = observed.memory.epoch;
-    if settled != Some(epoch) {
-        changes.push(memory::set(kind::META, meta::EPOCH_SETTLED, &epoch)?);
-    }
-    for (name, seen) in &observed.repositories {
-        if let RepositoryObservation::Known { id, .. } = seen
-            && !observed.memory.repositories.contains_key(name)
-        {
-            changes.push(memory::set(kind::REPOSITORY, name.as_str(), id)?);
-        }
-    }
-    // An erasure cools off from here on; one that is gone or changed begins anew when it returns.
-    let wanted: BTreeSet<_> = desired.erasures.values().map(Erasure::digest).collect();
-    for digest in wanted.iter().filter(|d| !observed.memory.erasures.contains_key(*d)) {
-        changes.push(memory::set(kind::ERASURE, digest.0.clone(), &observed.at)?);
-    }
-    for digest in observed.memory.erasures.keys().filter(|d| !wanted.contains(*d)) {
-        changes.push(memory::unset(kind::ERASURE, digest.0.clone()));
-    }
-    let newest = observed.memory.newest_instant.max(Some(observed.at));
-    changes.push(memory::set(kind::META, meta::NEWEST_INSTANT, &newest)?);
-    world.state.write(&changes).await
-}
-
-/// Whether a repository holds a point of a desired resource that this state did not write.
-fn has_foreign_receipts(desired: &Desired, observed: &Observed) -> bool {
-    let writer = &observed.memory.writer;
-    let foreign = |snapshot: &SnapshotInfo| {
-        let ours = snapshot.receipt.as_ref().is_some_and(|r| r.writer == *writer);
-        let desired = snapshot.address.as_ref().is_some_and(|a| desired.resources.contains_key(a));
-        desired && (!ours || writer.is_empty())
-    };
-    observed.repositories.values().any(|seen| match seen {
-        RepositoryObservation::Known { snapshots, .. } => snapshots.iter().any(foreign),
-        _ => false,
-    })
-}
-
-/// Whether there are repositories and each of them could be looked at.
-fn sees_every_repository(desired: &Desired, observed: &Observed) -> bool {
-    let seen = |name| {
-        matches!(
-            observed.repositories.get(name),
-            Some(RepositoryObservation::Known { .. } | RepositoryObservation::Absent { .. })
-        )
-    };
-    !desired.repositories.is_empty() && desired.repositories.keys().all(seen)
-}
-
-/// Returns the highest epoch that receipts and control records of one writer carry, its own present
-/// one left out.
-fn highest_epoch(observed: &Observed, writer: &str, own: Option<u64>) -> u64 {
-    let foreign = |epoch: &u64| Some(*epoch) != own;
-    let mut highest = 0;
-    for seen in observed.repositories.values() {
-        let RepositoryObservation::Known { snapshots, controls, .. } = seen else { continue };
-        let receipts = snapshots.iter().filter_map(|s| s.receipt.as_ref());
-        let receipts = receipts.filter(|r| r.writer == writer).map(|r| r.epoch);
-        let controls = controls.iter().filter(|c| c.writer == writer).map(|c| c.epoch);
-        highest = receipts.chain(controls).filter(foreign).fold(highest, u64::max);
-    }
-    highest
 }
 
 /// Remembers that a plan of this commit was executed, unless the commit itself is in doubt.

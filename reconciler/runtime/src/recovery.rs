@@ -6,7 +6,7 @@ use model::Timestamp;
 use model::agent::Agent;
 use model::desired::Resource;
 use model::error::PortError;
-use model::id::{Address, Name, SnapshotId, TargetRef};
+use model::id::{Name, SnapshotId, TargetRef};
 use model::journal::Body;
 use model::observed::{
     Deed, MeasuredRestore, Observation, RecoveryPhase, RecoveryRecord, RepositoryObservation,
@@ -57,7 +57,8 @@ pub(crate) async fn restore(context: &StepContext, step: &Step) -> Result<Succes
     let (target, token) = (&way.resource.target, &way.token);
     let agents = &context.world.agents;
     let at = agents.recovery_state(target, &way.agent, token, &context.cancel).await?;
-    let counts = if at == OnTarget::Swapped {
+    let resumed = at == OnTarget::Swapped;
+    let counts = if resumed {
         // A crash came between the swap and our note of it.
         model::progress::Counts::default()
     } else if way.record.phase == RecoveryPhase::Swapping && !way.record.elsewhere {
@@ -76,7 +77,7 @@ pub(crate) async fn restore(context: &StepContext, step: &Step) -> Result<Succes
         way.measure(begun, restored.counts.bytes_done).await?;
         restored.counts
     };
-    let kept = way.settle_in().await?;
+    let kept = way.settle_in(resumed).await?;
     let summary = match (&kept, way.record.phase) {
         (Some(kept), _) => format!(
             "snapshot {} is in place; the old data is kept as {kept} until `mainstay commit {}`",
@@ -318,8 +319,16 @@ impl<'a> Recovering<'a> {
         Ok(())
     }
 
+    /// What was put in place, as its receipt says; its identity there nobody saw.
+    fn as_restored(&self) -> Marker {
+        let marker = self.receipt().map(|receipt| receipt.marker).unwrap_or_default();
+        Marker { identity: None, ..marker }
+    }
+
     /// Binds the identity anew and waits for a person, if there is something to decide.
-    async fn settle_in(&mut self) -> Result<Option<String>, PortError> {
+    /// What an earlier run put in place and is lost or empty since was in place all the same: it is
+    /// measured as its point was, so that the loss is judged as one.
+    async fn settle_in(&mut self, resumed: bool) -> Result<Option<String>, PortError> {
         if self.record.kept.is_none() {
             // Resumed after a crash: the swap says again what it kept.
             let agents = &self.context.world.agents;
@@ -327,7 +336,8 @@ impl<'a> Recovering<'a> {
             self.record.kept = agents.swap(self.target(), &self.agent, &self.token, cancel).await?;
         }
         if !self.record.elsewhere {
-            baseline(self.context, self.resource, &self.repository, "a recovery").await?;
+            let was = resumed.then(|| self.as_restored());
+            baseline(self.context, self.resource, &self.repository, "a recovery", was).await?;
         }
         self.reach(RecoveryPhase::AwaitingCommit).await?;
         let kept = self.record.kept.clone();
@@ -339,31 +349,6 @@ impl<'a> Recovering<'a> {
         }
         Ok(kept)
     }
-}
-
-/// Makes a resource anew by the commands of its type, and measures it from then on. One that was
-/// killed before it was measured is planned again for what is there then.
-pub(crate) async fn recreate(
-    context: &StepContext,
-    address: &Address,
-    token: &str,
-) -> Result<Success, PortError> {
-    let resource = step::resource(context, address)?;
-    let world = &context.world;
-    // Counted before it is done, so that no crash makes room in a budget.
-    let change = memory::deed(Deed::Recreated, world.clock.now(), token)?;
-    world.state.write(&[change]).await?;
-    let (target, agent) = (&resource.target, &resource.agent);
-    world.agents.recreate(target, agent, token, &context.cancel).await?;
-    let (marker, damaged) = probed(context, resource).await?;
-    if let Some(damaged) = damaged {
-        return Err(PortError::terminal(
-            "NotRecreated",
-            format!("the commands ended well, and {address} cannot be used: {damaged}"),
-        ));
-    }
-    let noted = measure(context, resource, None, (marker, "it was made anew")).await?;
-    Ok(Success::new(format!("made anew, without any point; noted in {noted} repositories")))
 }
 
 /// Compares counts that both know; returns how many were compared.
@@ -382,38 +367,41 @@ fn compare_counts(expected: &Marker, found: &Marker) -> Result<usize, String> {
     Ok(compared)
 }
 
-/// Looks at what should be in place: its marker, and why it cannot be used.
-async fn probed(
-    context: &StepContext,
-    resource: &Resource,
-) -> Result<(Marker, Option<String>), PortError> {
-    match context.world.agents.probe(resource, &context.cancel).await {
-        Observation::Known { marker, damaged, .. } => Ok((marker, damaged)),
-        Observation::Absent { detail, .. } | Observation::Unknown { detail, .. } => {
-            Err(PortError::transient(
-                "NotReadable",
-                format!(
-                    "{} should be in place and could not be probed: {detail}",
-                    resource.address
-                ),
-            ))
-        }
-    }
+/// Whether what had counted items has none.
+fn is_emptied(was: &Marker, found: &Marker) -> bool {
+    let counted = |of: &Marker| Marker { counts: of.counts.clone(), ..Marker::default() };
+    plan::went_back(&counted(was), &counted(found)).is_some()
 }
 
-/// Measures a resource from its present state on.
+/// Measures a resource from its present state on, or from what it was when that is gone already.
 async fn baseline(
     context: &StepContext,
     resource: &Resource,
     repository: &Name,
     why: &str,
+    was: Option<Marker>,
 ) -> Result<(), PortError> {
-    let (marker, _) = probed(context, resource).await?;
+    let seen = context.world.agents.probe(resource, &context.cancel).await;
+    let marker = match (seen, was) {
+        (Observation::Known { marker, .. }, Some(was)) if is_emptied(&was, &marker) => was,
+        (Observation::Known { marker, .. }, _) => marker,
+        (Observation::Absent { .. }, Some(was)) => was,
+        (Observation::Absent { detail, .. } | Observation::Unknown { detail, .. }, _) => {
+            return Err(not_readable(resource, &detail));
+        }
+    };
     measure(context, resource, Some(repository), (marker, why)).await.map(|_| ())
 }
 
+pub(crate) fn not_readable(resource: &Resource, detail: &str) -> PortError {
+    PortError::transient(
+        "NotReadable",
+        format!("{} should be in place and could not be probed: {detail}", resource.address),
+    )
+}
+
 /// Measures a resource from this state on; returns how many repositories took it down.
-async fn measure(
+pub(crate) async fn measure(
     context: &StepContext,
     resource: &Resource,
     repository: Option<&Name>,
@@ -466,16 +454,21 @@ pub(crate) async fn rollback(
     let mut end = ending(context, token).await?;
     let agents = &context.world.agents;
     agents.rollback(&end.resource.target, &end.agent, token, &context.cancel).await?;
-    if !end.record.elsewhere && (by_hand || !is_empty(context, end.resource).await) {
-        baseline(context, end.resource, &end.record.repository, "a rollback").await?;
+    if !end.record.elsewhere && is_right(context, end.resource, by_hand).await {
+        baseline(context, end.resource, &end.record.repository, "a rollback", None).await?;
     }
     close(context, &mut end.record, RecoveryPhase::RolledBack).await?;
     Ok(Success::new(format!("the recovery of {} is rolled back", end.record.address)))
 }
 
-async fn is_empty(context: &StepContext, resource: &Resource) -> bool {
-    let seen = context.world.agents.probe(resource, &context.cancel).await;
-    matches!(seen, Observation::Known { entries: Some(0), .. })
+/// Whether what a rollback brought back says where the resource should be. What is not there says
+/// nothing: it is lost again.
+async fn is_right(context: &StepContext, resource: &Resource, by_hand: bool) -> bool {
+    match context.world.agents.probe(resource, &context.cancel).await {
+        Observation::Absent { .. } => false,
+        Observation::Known { entries: Some(0), .. } => by_hand,
+        _ => true,
+    }
 }
 
 async fn close(

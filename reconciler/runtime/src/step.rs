@@ -25,6 +25,7 @@ use crate::execute::journal;
 use crate::memory::{self, kind};
 use crate::observe::look;
 use crate::recovery;
+use crate::recreate;
 use crate::world::World;
 
 /// What every step of one execution shares.
@@ -113,7 +114,7 @@ async fn act(
             recovery::rollback(context, token, by_hand).await
         }
         Action::Recreate { resource, token, .. } => {
-            recovery::recreate(context, resource, token).await
+            recreate::recreate(context, resource, token).await
         }
         Action::Adopt { resource, marker } => adopt(context, resource, marker).await,
     }
@@ -278,8 +279,9 @@ fn resolve(
 
 async fn init(context: &StepContext, name: &Name) -> Result<Success, PortError> {
     let id = context.world.engine.init(repository(context, name)?).await?;
-    let change = memory::set(kind::REPOSITORY, name.as_str(), &id)?;
-    context.world.state.write(&[change]).await?;
+    let known = memory::set(kind::REPOSITORY, name.as_str(), &id)?;
+    let settled = memory::set(kind::SETTLED, name.as_str(), &context.epoch)?;
+    context.world.state.write(&[known, settled]).await?;
     Ok(Success::new(format!("made repository {}", id.short())))
 }
 

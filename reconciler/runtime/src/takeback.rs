@@ -101,7 +101,7 @@ async fn note_beside(
 
 /// Whether the resource was measured anew after the recovery was noted as served, which comes after
 /// the swap: a state that went back to the moment between takes it for halfway.
-fn is_ended(observed: &Observed, resource: &Resource, wanted: &str) -> bool {
+pub(crate) fn is_ended(observed: &Observed, resource: &Resource, wanted: &str) -> bool {
     let controls = || observed.repositories.values().flat_map(RepositoryObservation::controls);
     let served = controls().filter(|control| {
         matches!(&control.body, ControlBody::RecoveryServed { token, .. } if token == wanted)

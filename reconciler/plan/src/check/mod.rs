@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::alarms::alarms;
 use crate::condition::{awaiting, conditions};
 use crate::planner::erasure::{belongs, cooled};
-use crate::planner::{destructive_digest, plan_id, step_digest, unread_for_token};
+use crate::planner::{destructive_digest, holds_nothing, plan_id, step_digest, unread_for_token};
 use crate::view::{RepositoryState, View};
 
 /// The most steps that a plan may have: a fleet of a hundred thousand resources with some copies.
@@ -387,7 +387,7 @@ fn success_means_restorable(case: &Case<'_>) -> Found {
                 // A wrong clock's stamp is no harm where nothing is that could be lost.
                 let begun = case.view.record(resource, token).is_some();
                 let seen = case.view.observed.resources.get(resource);
-                let harmless = begun || matches!(seen, Some(Observation::Absent { .. }));
+                let harmless = begun || holds_nothing(seen);
                 let good = point
                     .is_some_and(|p| case.view.is_good(&p) || harmless && case.view.is_astray(&p));
                 if !(good || named && point.is_some()) {

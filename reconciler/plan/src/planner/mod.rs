@@ -25,6 +25,7 @@ pub use kept::KeptPlanner;
 pub use order::step_digest;
 pub(crate) use order::{destructive_digest, plan_id};
 pub(crate) use recovery::{describe, unread_for_token};
+pub(crate) use selection::holds_nothing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use crate::alarms::doubts_memory;
 use crate::condition::awaiting;
 use crate::retention::span;
 use crate::slots::seconds;
-use crate::view::{PointRef, View};
+use crate::view::{PointRef, RepositoryState, View};
 
 /// Plans what is brought back of one resource. What it depends on comes before it.
 pub(super) fn plan(draft: &mut Draft<'_, '_>, address: &Address) {
@@ -247,6 +247,11 @@ fn abandoned(
     record: &RecoveryRecord,
     doc: Option<&Recovery>,
 ) -> Option<String> {
+    // Noted by a start that this state has forgotten, or by another state: whether it was put in
+    // place, only its target can say.
+    if draft.view.is_served(address, &record.token) {
+        return Some("its token is noted as served beside the data".to_owned());
+    }
     if let Some(why) = point_gone(draft, address, record) {
         return Some(why);
     }
@@ -365,9 +370,15 @@ pub(crate) fn unread_for_token(
     }
     let named = view.repositories_of(address).into_iter().chain(&doc.repository);
     named
-        .filter_map(|name| Some((name, view.state(name).trouble()?.1)))
+        .filter_map(|name| match view.state(name) {
+            // One that was known would be lost; this state may have forgotten that it was.
+            RepositoryState::New => Some(format!("repository {name} is not in its place")),
+            state => {
+                let why = state.trouble()?.1;
+                Some(format!("repository {name} cannot be looked at: {why}"))
+            }
+        })
         .next()
-        .map(|(name, why)| format!("repository {name} cannot be looked at: {why}"))
 }
 
 /// Whether a repeating recovery whose token was served is wanted again, and under which token.

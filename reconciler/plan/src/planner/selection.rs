@@ -35,7 +35,7 @@ fn astray<'a>(
     accepts: &impl Fn(&PointRef<'a>) -> bool,
 ) -> Option<Chosen<'a>> {
     let view = draft.view;
-    if !matches!(view.observed.resources.get(address), Some(Observation::Absent { .. })) {
+    if !holds_nothing(view.observed.resources.get(address)) {
         return None;
     }
     let point = view
@@ -48,6 +48,11 @@ fn astray<'a>(
         point.taken_at()
     );
     Some(Chosen { point, proven: point.proven, reason })
+}
+
+/// Whether nothing is in a place that could be lost; a wrong clock's stamp is no harm there.
+pub(crate) fn holds_nothing(seen: Option<&Observation>) -> bool {
+    matches!(seen, Some(Observation::Absent { .. } | Observation::Known { entries: Some(0), .. }))
 }
 
 fn newest_in_time<'a>(

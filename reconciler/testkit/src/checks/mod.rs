@@ -151,8 +151,8 @@ impl World {
         }
         let state = &self.states[self.actors[actor].state];
         let known = spec.id.is_some() || state.lineage.seen.contains(&path);
-        let forgot = state.doubt.is_some()
-            && self.actors[actor].pass.stores.values().any(|points| !points.is_empty());
+        // A memory that was lost before any point was made has forgotten nothing.
+        let forgot = state.doubt.as_ref().is_some_and(|doubt| self.could_notice(actor, doubt));
         if known {
             self.broke("P1", format!("{path} was known, and is made anew"));
         } else if forgot {
@@ -169,10 +169,14 @@ impl World {
     }
 
     /// Whether a state that went back could know it: a point that it made and forgot is visible.
-    pub(crate) fn could_notice(&self, actor: usize, doubt: Doubt) -> bool {
+    /// What another writer made says nothing: two states may share a repository.
+    pub(crate) fn could_notice(&self, actor: usize, doubt: &Doubt) -> bool {
         let forgotten = |snap: &Snap| {
-            let epoch = snap.info.receipt.as_ref().map_or(0, |receipt| receipt.epoch);
-            snap.made_ms < doubt.since_ms && epoch > doubt.epoch
+            snap.info.receipt.as_ref().is_some_and(|receipt| {
+                snap.made_ms < doubt.since_ms
+                    && receipt.epoch > doubt.epoch
+                    && doubt.writer.as_ref().is_none_or(|writer| *writer == receipt.writer)
+            })
         };
         let visible = &self.actors[actor].pass.stores;
         let mut bodies = visible.keys().filter_map(|path| self.stores.get(path)?.body.as_ref());

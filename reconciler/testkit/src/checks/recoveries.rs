@@ -47,6 +47,23 @@ impl World {
         served.map(|snap| snap.made_ms).min()
     }
 
+    /// Whether our memory was lost, no point shows that it was, and no note of a token is in sight:
+    /// then nothing is left anywhere that could tell.
+    fn forgot_all_of(&self, actor: usize, wanted: &str) -> bool {
+        let state = &self.states[self.actors[actor].state];
+        let lost = state.ever_doubted || state.doubt.is_some();
+        let shows = state.doubt.as_ref().is_some_and(|doubt| self.could_notice(actor, doubt));
+        let visible = self.actors[actor].pass.stores.keys();
+        let mut bodies = visible.filter_map(|path| self.stores.get(path)?.body.as_ref());
+        let noted = bodies.any(|body| {
+            body.controls().iter().any(|control| {
+                matches!(&control.body, ControlBody::RecoveryServed { token, .. }
+                    if token == wanted)
+            })
+        });
+        lost && !shows && !noted
+    }
+
     /// Something restored is about to be put in place.
     pub fn on_swap(&mut self, actor: usize, place: &str, token: &str) {
         let Some(restoring) = self.restoring(actor, token) else {
@@ -54,7 +71,7 @@ impl World {
             return;
         };
         let Some(thing) = self.things.get(place).cloned() else { return };
-        if thing.swapped.contains(token) {
+        if thing.swapped.contains(token) && !self.forgot_all_of(actor, token) {
             self.broke("P7", format!("token {token} is served again at {place}"));
         }
         let other = thing
@@ -72,7 +89,7 @@ impl World {
         }
         self.restored_is_whole(&restoring, place, token);
         if !restoring.elsewhere {
-            self.swap_may_be(actor, place, &restoring);
+            self.swap_may_be(actor, place, token, &restoring);
         }
     }
 
@@ -91,7 +108,7 @@ impl World {
     }
 
     /// Live data is replaced only with a person's yes, and only if it is what the plan saw.
-    fn swap_may_be(&mut self, actor: usize, place: &str, restoring: &Restoring) {
+    fn swap_may_be(&mut self, actor: usize, place: &str, token: &str, restoring: &Restoring) {
         let Some(thing) = self.things.get(place).cloned() else { return };
         let live = thing.live.as_ref().is_some_and(|l| !l.damaged && !l.rows.is_empty());
         let damaged = thing.live.as_ref().is_some_and(|l| l.damaged);
@@ -114,7 +131,10 @@ impl World {
             self.broke("P3", format!("{place} is replaced without a look at it"));
             return;
         };
-        if disturbed_ms > last.at_ms {
+        let prepared_ms = thing.recoveries.get(token).map_or(i64::MAX, |of| of.prepared_ms);
+        let now = thing.live.as_ref().map(|live| thing.stored(live));
+        let wrote_since = last.at_ms >= prepared_ms && now != last.stored;
+        if disturbed_ms > last.at_ms || wrote_since {
             return;
         }
         if live && kind != Kind::Folder && first.stored != last.stored {

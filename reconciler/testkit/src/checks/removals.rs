@@ -68,7 +68,7 @@ impl World {
         if self.actors[actor].by_hand {
             return None;
         }
-        let doubt = self.states[self.actors[actor].state].doubt?;
+        let doubt = self.states[self.actors[actor].state].doubt.as_ref()?;
         self.could_notice(actor, doubt)
             .then(|| "our memory was lost or went back, and nobody has accepted that".to_owned())
     }

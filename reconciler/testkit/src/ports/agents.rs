@@ -278,8 +278,15 @@ impl Agents for SimulatedAgents {
             if settle(thing, token, now_ms) == OnTarget::Swapped {
                 return Err(PortError::terminal("AlreadySwapped", "it is in place already"));
             }
-            let fresh = OnHost { stage: Stage::Beside, beside: None, old: None, swapped_ms: 0 };
+            let fresh = OnHost {
+                stage: Stage::Beside,
+                prepared_ms: now_ms,
+                beside: None,
+                old: None,
+                swapped_ms: 0,
+            };
             let recovery = thing.recoveries.entry(token.to_owned()).or_insert(fresh);
+            recovery.prepared_ms = now_ms;
             Ok(match thing.kind {
                 Kind::Folder => Beside::Folder {
                     target: target.clone(),

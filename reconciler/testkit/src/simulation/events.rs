@@ -6,7 +6,7 @@ use super::{Director, Happening, thing_name, value};
 use crate::documents::{self, RecoveryDoc};
 use crate::faults::Fate;
 use crate::scenario::{Event, Push};
-use crate::world::states::{Doubt, StateStore};
+use crate::world::states::StateStore;
 use crate::world::stores::Store;
 use crate::world::things::{Kind, Live, Thing};
 
@@ -37,7 +37,7 @@ impl Director {
                     };
                     // What is new knows nothing, which is as good as having forgotten it.
                     let mut world = self.shared.lock();
-                    let doubt = Doubt { since_ms: world.now_ms(), epoch: 0 };
+                    let doubt = world.states[state].doubted_since(world.now_ms());
                     world.states[state].doubt = Some(doubt);
                     drop(world);
                     self.second = Some(self.start(state, 0));

@@ -30,7 +30,7 @@ use crate::ports::state::SimulatedState;
 use crate::scenario::{Event, Scenario};
 use crate::time;
 use crate::world::content::Files;
-use crate::world::states::{Doubt, StateStore};
+use crate::world::states::StateStore;
 use crate::world::things::Thing;
 use crate::world::{Actor, BEGIN_MS, Broken, SharedWorld, World};
 
@@ -395,7 +395,7 @@ impl World {
             Fate::Kept => return,
             Fate::Lost | Fate::Old => {
                 let old = copy.unwrap_or_default();
-                let doubt = Doubt { since_ms: self.now_ms(), epoch: old.epoch };
+                let doubt = old.doubted_since(self.now_ms());
                 self.states[state] = StateStore {
                     doubt: Some(doubt),
                     ever_doubted: true,

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use model::cancel::Cancel;
 use model::id::StepId;
 use model::journal::Outcome;
+use model::observed::{RecoveryPhase, RecoveryRecord};
 use model::receipt::ControlBody;
 use runtime::execute::Summary;
 use runtime::pass::Kept;
 use runtime::{Observer, Pass};
 
 use super::events::bring_back;
-use super::{Director, Watching, owner, wire};
+use super::{Director, Watching, owner, thing_name, wire};
 use crate::documents::{self, Proof, SECRET};
 use crate::faults::Op;
 use crate::scenario::Push;
@@ -34,7 +35,9 @@ impl Director {
     pub(crate) async fn come_to_rest(&mut self) {
         self.stop(true).await;
         self.stop(false).await;
+        let begun = matches!(self.scenario.documents.then, documents::Then::Rollback(_));
         self.calm();
+        self.finish_rollbacks(begun).await;
         let actor = self.enter(0, 0, false);
         let world = wire(&self.shared, actor);
         let owner = owner("daemon", actor, &*world.clock);
@@ -46,8 +49,7 @@ impl Director {
         let observer: Arc<dyn Observer> = watching.clone();
         let cancel = Cancel::default();
         let time = self.shared.lock().time.clone();
-        let mut last = None;
-        let mut kept = Kept::default();
+        let (mut last, mut kept) = (None, Kept::default());
         for _ in 0..PASSES_MAX {
             let result =
                 runtime::daemon::one_pass(&world, &*lease, &mut kept, &observer, &cancel).await;
@@ -99,6 +101,33 @@ impl Director {
         self.does_nothing(&world, &*lease, &observer, &cancel).await;
     }
 
+    /// A rollback that was done on its target and could not be noted is tried again for as long as
+    /// the policy asks for it. Where a person takes that back, the same person ends what was begun.
+    async fn finish_rollbacks(&mut self, begun: bool) {
+        if !begun {
+            return;
+        }
+        for at in 0..self.scenario.documents.resources.len() {
+            let name = thing_name(&self.scenario, at);
+            let begun = {
+                let world = self.shared.lock();
+                let ended = world.things.get(&documents::place(&name));
+                let records = world.states[0].records.get(runtime::memory::kind::RECOVERY);
+                let records = records.into_iter().flat_map(|records| records.values());
+                let mut records = records.filter_map(runtime::memory::decode::<RecoveryRecord>);
+                ended.is_some_and(|thing| thing.open_recovery().is_none())
+                    && records.any(|record| {
+                        record.phase == RecoveryPhase::AwaitingCommit
+                            && !record.elsewhere
+                            && record.address.resource.as_str() == name
+                    })
+            };
+            if begun {
+                self.end_by_hand(at, false).await;
+            }
+        }
+    }
+
     /// How long it is until backups are due again.
     fn until_the_next_slot(&self, now_ms: i64) -> i64 {
         let every_ms = i64::try_from(self.scenario.documents.every_h).unwrap_or(1) * 3_600_000;
@@ -135,9 +164,16 @@ impl Director {
             }
             world.note(format_args!("--- calm"));
         }
-        // A pin to what a person put elsewhere would be a person's mistake, not ours.
-        for (_, pinned) in &mut self.documents.repositories {
-            *pinned = None;
+        // A pin to what a person put elsewhere would be a person's mistake, not ours. Where several
+        // repositories were made in one place, which of them is meant a person has to say.
+        for (name, pinned) in &mut self.documents.repositories {
+            let mut world = self.shared.lock();
+            let store = world.stores.get(&documents::store(name)).filter(|store| store.made > 1);
+            *pinned = store.and_then(|store| store.body.as_ref()).map(|body| body.id.0.clone());
+            if pinned.is_some() {
+                // Who says that has looked at what the repository holds.
+                world.states[0].doubt = None;
+            }
         }
         // A thing that is restored because it is damaged, and rolled back because nobody decided,
         // is damaged again: such a policy never comes to rest, so a person takes it back.

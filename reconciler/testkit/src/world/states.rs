@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::journal::Record;
 use model::ports::state::Owner;
+use runtime::memory::{kind, meta};
 
 /// What a state really went through. It is copied and lost together with the state, because it says
 /// what the state could know.
@@ -19,13 +20,15 @@ pub struct Lineage {
 }
 
 /// A memory that does not know all that it did.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Doubt {
     /// When it was lost or went back.
     pub since_ms: i64,
     /// The epoch that is left; what was written under a higher one shows that it went back. What
     /// was written later under the same epoch, by a start that the copy knows, does not show.
     pub epoch: u64,
+    /// Under which name it wrote, as far as it still knows; `None`: it knows nothing.
+    pub writer: Option<String>,
 }
 
 /// One memory.
@@ -49,4 +52,13 @@ pub struct StateStore {
     pub accepted: BTreeSet<String>,
     /// Destructive digests that a person approved.
     pub approved: BTreeSet<String>,
+}
+
+impl StateStore {
+    /// Returns the doubt in which this memory is when it takes the place of one that knew more.
+    pub fn doubted_since(&self, since_ms: i64) -> Doubt {
+        let metas = self.records.get(kind::META);
+        let writer = metas.and_then(|metas| metas.get(meta::WRITER_ID));
+        Doubt { since_ms, epoch: self.epoch, writer: writer.and_then(runtime::memory::decode) }
+    }
 }

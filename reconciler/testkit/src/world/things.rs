@@ -47,6 +47,8 @@ pub enum Stage {
 pub struct OnHost {
     /// How far it is.
     pub stage: Stage,
+    /// When it was begun to write it beside the original.
+    pub prepared_ms: i64,
     /// What was restored; `None` until something was written.
     pub beside: Option<Shared>,
     /// What was in place before.

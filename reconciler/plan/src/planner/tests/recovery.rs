@@ -204,8 +204,14 @@ fn a_point_stamped_in_the_future_is_better_than_none_where_nothing_is() {
     let Action::Restore { snapshot: point, over, .. } = &lost.steps[0].action else { panic!() };
     assert_eq!((point, *over), (&snapshot("a5"), Over::Nothing));
     assert!(lost.steps[0].reasons.iter().any(|r| r.contains("stamped in the future")));
-    let there = astray.found("shop/files", position(150));
+    let there = astray.clone().found("shop/files", position(150));
     assert!(!there.steps().iter().any(|step| step.starts_with("restore")));
+    let emptied = astray.found_with("shop/files", Marker::default(), Some(0), None);
+    assert_eq!(emptied.steps(), ["restore/shop/files"], "what is empty was full before now");
+    let plan = emptied.plan();
+    let Action::Restore { snapshot: point, over, .. } = &plan.steps[0].action else { panic!() };
+    assert_eq!((point, *over), (&snapshot("a5"), Over::Remains));
+    assert!(crate::check(&emptied.desired, &emptied.observed, &plan).is_empty());
 }
 
 #[test]
@@ -337,6 +343,29 @@ fn a_swap_that_was_cut_short_is_finished_without_asking_again() {
     };
     let world = world.control("local", ago(2), served);
     assert_eq!(world.steps(), ["restore/shop/files"]);
+}
+
+#[test]
+fn a_recovery_that_was_only_begun_does_not_go_on_under_a_token_that_was_served() {
+    let begun = answered().recovery("back", "shop/files", |_| {}).record(
+        "shop/files",
+        "t1",
+        "a2",
+        RecoveryPhase::Restoring,
+        Some("back"),
+    );
+    assert_eq!(begun.steps(), ["restore/shop/files/back"]);
+    let served = ControlBody::RecoveryServed {
+        address: address("shop/files"),
+        token: "t1".to_owned(),
+        snapshot: snapshot("a2"),
+        attempt: 0,
+    };
+    let world = begun.control("local", ago(1), served);
+    let plan = world.plan();
+    assert_eq!(world.steps(), [""; 0]);
+    assert!(plan.report.notes.iter().any(|n| n.contains("noted as served beside the data")));
+    assert!(crate::check(&world.desired, &world.observed, &plan).is_empty());
 }
 
 #[test]
@@ -629,6 +658,8 @@ fn a_token_is_not_served_while_nobody_can_tell_whether_it_was() {
     assert!(!restores(&blind));
     let why = "restore/shop/files/back TokenUnknown".to_owned();
     assert!(blind.deferred().contains(&why), "{:?}", blind.deferred());
+    let gone = lost(asked().repository_absent("offsite"));
+    assert!(gone.deferred().contains(&why), "a repository may have been there and is forgotten");
     let accepted = blind.clone().with(|w| {
         w.observed.memory.accepted_alarms.insert("token:t1".to_owned());
     });
