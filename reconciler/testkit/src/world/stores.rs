@@ -81,6 +81,14 @@ impl Body {
         Some(files)
     }
 
+    /// Takes over which snapshots were read in another state of this place: that the bytes of one
+    /// are those of a copy since then shows nowhere.
+    pub fn was_proven_as(&mut self, other: &Self) {
+        for (id, snap) in &mut self.snaps {
+            snap.proven |= other.snaps.get(id).is_some_and(|of| of.proven);
+        }
+    }
+
     /// Returns whether a snapshot could be brought back now.
     pub fn is_whole(&self, snap: &Snap) -> bool {
         snap.files.values().all(|key| self.blobs.get(key).is_some_and(|blob| !blob.damaged))
