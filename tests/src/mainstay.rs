@@ -346,8 +346,36 @@ spec:
         self.restic_at(&self.path("backups"), words)
     }
 
+    /// Follows a printed runbook to the letter: its commands in order, with nothing but restic.
     #[track_caller]
-    fn restic_at(&self, folder: &Path, words: &[&str]) -> String {
+    pub fn follow(&self, page: &str) {
+        assert!(page.contains("## Recipes"), "{page}");
+        let mut script = String::from("set -eu\n");
+        let mut rest = page;
+        while let Some((_, block)) = rest.split_once("```sh\n") {
+            let (commands, after) = block.split_once("```\n").expect("an end");
+            script.push_str(commands);
+            rest = after;
+        }
+        let program = crate::restic().path;
+        let folder = program.parent().expect("restic lies in a folder");
+        let path = self.env.get("PATH").cloned();
+        let path = path.or_else(|| std::env::var("PATH").ok()).unwrap_or_default();
+        let output = Command::new("sh")
+            .args(["-c", &script])
+            .env("SECRETS", self.path("secrets"))
+            .env("HOME", self.path("home"))
+            .env("PATH", format!("{}:{path}", folder.display()))
+            .output()
+            .expect("a shell");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let out = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{script}\n{out}\n{said}");
+    }
+
+    /// Runs restic on a repository that lies elsewhere.
+    #[track_caller]
+    pub fn restic_at(&self, folder: &Path, words: &[&str]) -> String {
         let output = crate::restic()
             .command()
             .args(words)

@@ -101,6 +101,35 @@ impl Proxy {
     }
 }
 
+/// Starts a proxy that connects whoever asks for any host (`CONNECT`) with one address, and returns
+/// its URL: names that no name server knows lead to a service on loopback. It ends with the process.
+pub fn tunnel(upstream: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let upstream = upstream.clone();
+            std::thread::spawn(move || drop(connect(client, &upstream)));
+        }
+    });
+    format!("http://127.0.0.1:{port}")
+}
+
+fn connect(mut client: TcpStream, upstream: &str) -> io::Result<()> {
+    let Some((_, early)) = read_head(&mut client)? else { return Ok(()) };
+    let mut server = TcpStream::connect(upstream)?;
+    client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n")?;
+    server.write_all(&early)?;
+    let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
+    std::thread::spawn(move || {
+        let done = io::copy(&mut from, &mut to);
+        drop(to.shutdown(Shutdown::Write));
+        done
+    });
+    io::copy(&mut server, &mut client)?;
+    client.shutdown(Shutdown::Both)
+}
+
 /// Reads up to the empty line that ends a head; returns the head and what came after it.
 fn read_head(stream: &mut TcpStream) -> io::Result<Option<(String, Vec<u8>)>> {
     let mut bytes = Vec::new();
@@ -221,6 +250,7 @@ impl Shared {
 /// process.
 pub struct Distance {
     port: u16,
+    answers: Arc<AtomicUsize>,
 }
 
 impl Distance {
@@ -228,6 +258,8 @@ impl Distance {
     pub fn start(upstream: String, delay: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
+        let answers = Arc::<AtomicUsize>::default();
+        let far = Far { delay, answers: answers.clone() };
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(&upstream) else { continue };
@@ -236,10 +268,15 @@ impl Distance {
                 let (Ok(()), Ok(())) = (a, b) else { continue };
                 let asked = Arc::new(AtomicBool::new(false));
                 relay(&client, &server, asked.clone(), None);
-                relay(&server, &client, asked, Some(delay));
+                relay(&server, &client, asked, Some(far.clone()));
             }
         });
-        Self { port }
+        Self { port, answers }
+    }
+
+    /// How many requests were answered so far.
+    pub fn requests(&self) -> usize {
+        self.answers.load(Ordering::SeqCst)
     }
 
     /// The URL at which it listens.
@@ -248,16 +285,24 @@ impl Distance {
     }
 }
 
+/// How far it is, and how often somebody went there.
+#[derive(Clone)]
+struct Far {
+    delay: Duration,
+    answers: Arc<AtomicUsize>,
+}
+
 /// Copies bytes one way. Answers wait once after each question.
-fn relay(from: &TcpStream, to: &TcpStream, asked: Arc<AtomicBool>, delay: Option<Duration>) {
+fn relay(from: &TcpStream, to: &TcpStream, asked: Arc<AtomicBool>, far: Option<Far>) {
     let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else { return };
     std::thread::spawn(move || {
         let mut part = vec![0; 256 << 10];
         while let Ok(count @ 1..) = from.read(&mut part) {
-            match delay {
+            match &far {
                 None => asked.store(true, Ordering::SeqCst),
-                Some(delay) if asked.swap(false, Ordering::SeqCst) => {
-                    let until = std::time::Instant::now() + delay;
+                Some(far) if asked.swap(false, Ordering::SeqCst) => {
+                    far.answers.fetch_add(1, Ordering::SeqCst);
+                    let until = std::time::Instant::now() + far.delay;
                     while let Some(left) = until.checked_duration_since(std::time::Instant::now()) {
                         std::thread::park_timeout(left);
                     }

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod durable;
 pub mod engine;
 pub mod fault;
+pub mod mount;
 pub mod secrets;
 pub mod source;
 pub mod state;

@@ -328,7 +328,11 @@ pub struct BackupArgs {
 /// A repository without a config repository: in a disaster that may be all there is.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub struct Direct {
-    /// The repository: a name in the configuration, or a place with --password-file
+    /// The repository: a name in the configuration, or with --password-file a place
+    ///
+    /// A place is a folder, or a storage service as restic names it, with its credentials in the
+    /// variables that restic reads: s3:https://host/bucket/prefix, gs:bucket:/prefix,
+    /// azure:container:/prefix, rest:https://host/path, sftp:user@host:/path.
     #[arg(long, visible_alias = "repo", global = true, value_name = "NAME|PLACE")]
     #[arg(env = "MAINSTAY_REPOSITORY")]
     pub repository: Option<String>,

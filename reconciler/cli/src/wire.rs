@@ -73,6 +73,11 @@ pub fn state_folder(global: &Global) -> Result<PathBuf, CliError> {
     }
 }
 
+/// Returns where copies of what lies on storage services are kept.
+pub fn cache_folder(state: &Path) -> PathBuf {
+    state.join("cache")
+}
+
 /// Returns where secrets are looked for.
 pub fn secrets(global: &Global) -> Result<Chain, CliError> {
     let config = base("XDG_CONFIG_HOME", ".config").map(|path| path.join("mainstay"));
@@ -170,6 +175,7 @@ pub fn wire(global: &Global) -> Result<Wired, CliError> {
         secrets: secrets.clone(),
         clock: clock.clone(),
         marks: state_path.join("marks"),
+        cache: cache_folder(&state_path),
     });
     let agents = Fleet::new(adapters::agents::Parts {
         local: Arc::new(Local::new(None, std::env::vars_os())?),

@@ -448,6 +448,11 @@ catalogue! {
     => why,
        "name files or folders of a tree, or remove `paths` to bring all of it back";
 
+    #["A RecoveryPolicy that makes anew what no command can make."]
+    "recreate-unknown" Error recreate_unknown(policy: &str, resource: &str, kind: &str)
+    => format!("RecoveryPolicy `{policy}` remakes `{resource}`, and `{kind}` does not say how"),
+       "give the commands as `with.recreate` or in the AgentTemplate, or answer otherwise";
+
     #["A Recovery from a repository into which its resource is not backed up."]
     "recovery-repository" Warning recovery_repository(resource: &str, repository: &str)
     => format!("no Backup puts `{resource}` into Repository `{repository}`"),

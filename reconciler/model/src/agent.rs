@@ -187,6 +187,10 @@ pub struct Agent {
     pub streams: Vec<Stream>,
     /// How it comes back; `None` for trees, which the mover brings back by itself.
     pub recovery: Option<RecoverySteps>,
+    /// Make the resource anew where a policy says so, without any point; run again after a crash.
+    /// Empty: it cannot be made anew.
+    #[serde(default)]
+    pub recreate: Vec<Command>,
     /// How errors are read.
     pub errors: Vec<ErrorRule>,
 }

@@ -14,7 +14,7 @@ use crate::id::{Address, CommitId, Name, PlanId, RepositoryId, SnapshotId, StepI
 use crate::receipt::Marker;
 
 /// Version of the persisted shape of [`Plan`]. A newer one is shown, never applied.
-pub const PLAN_VERSION: u32 = 2;
+pub const PLAN_VERSION: u32 = 3;
 
 /// One plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -258,6 +258,15 @@ pub enum Action {
         /// What is in the place.
         over: Over,
     },
+    /// Makes a resource anew by the commands of its type; nothing of its points goes in.
+    Recreate {
+        /// The resource.
+        resource: Address,
+        /// The same while the same is planned, for commands that note what they did.
+        token: String,
+        /// What is in the place.
+        over: Over,
+    },
     /// Ends a recovery: what was kept aside is removed.
     Commit {
         /// The resource.
@@ -281,7 +290,7 @@ pub enum Action {
     },
 }
 
-/// What lies where a restore goes.
+/// What lies where a restore goes, or what is made anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Over {
@@ -303,6 +312,7 @@ impl Action {
             Self::Expire { .. } => "expire",
             Self::Reclaim { .. } => "reclaim",
             Self::Restore { .. } => "restore",
+            Self::Recreate { .. } => "recreate",
             Self::Commit { .. } => "commit",
             Self::Rollback { .. } => "rollback",
             Self::Adopt { .. } => "adopt",
@@ -317,6 +327,7 @@ impl Action {
             | Self::Verify { resource, .. }
             | Self::Expire { resource, .. }
             | Self::Restore { resource, .. }
+            | Self::Recreate { resource, .. }
             | Self::Commit { resource, .. }
             | Self::Rollback { resource, .. }
             | Self::Adopt { resource, .. } => Some(resource),
@@ -332,7 +343,10 @@ impl Action {
             | Self::Expire { repository, .. }
             | Self::Reclaim { repository }
             | Self::Restore { repository, .. } => Some(repository),
-            Self::Commit { .. } | Self::Rollback { .. } | Self::Adopt { .. } => None,
+            Self::Recreate { .. }
+            | Self::Commit { .. }
+            | Self::Rollback { .. }
+            | Self::Adopt { .. } => None,
         }
     }
 }

@@ -229,6 +229,7 @@ fn resource(number: usize) -> Resource {
             session: None,
             streams: Vec::new(),
             recovery: None,
+            recreate: Vec::new(),
             errors: Vec::new(),
         },
         depends_on,

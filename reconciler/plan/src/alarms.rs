@@ -53,8 +53,9 @@ impl Alarm {
                 | Action::Commit { .. }
                 | Action::Rollback { .. }
         );
-        let by_policy =
-            matches!(step.action, Action::Restore { recovery: None, .. } | Action::Adopt { .. });
+        // Both measure the resource anew, so what was lost counts as settled.
+        let settles = matches!(step.action, Action::Adopt { .. } | Action::Recreate { .. });
+        let by_policy = settles || matches!(step.action, Action::Restore { recovery: None, .. });
         match self.kind {
             Kind::Git => removes || by_policy || step.class == Class::Destructive,
             // A forgotten repository must not be made anew where it was. Bringing back what is gone
@@ -62,7 +63,8 @@ impl Alarm {
             Kind::Memory => {
                 removes
                     || (by_policy && step.class == Class::Destructive)
-                    || matches!(step.action, Action::Init { .. } | Action::Adopt { .. })
+                    || settles
+                    || matches!(step.action, Action::Init { .. })
             }
             Kind::Clock => removes,
             Kind::MassLoss => removes || by_policy,

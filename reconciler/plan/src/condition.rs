@@ -199,8 +199,8 @@ fn emptied(
 /// Whether something is empty of which every complete point is stamped in the future, the newest of
 /// them full: whatever the clock said, it was written before now.
 fn emptied_since(view: &View<'_>, address: &Address, entries: Option<u64>) -> Option<String> {
-    let points = view.points(address).rev().filter_map(|point| point.receipt());
-    let receipt = points.filter(|receipt| receipt.complete).next()?;
+    let mut points = view.points(address).rev().filter_map(|point| point.receipt());
+    let receipt = points.find(|receipt| receipt.complete)?;
     let (at, marker) = (receipt.taken_at, &receipt.marker);
     emptied(view, address, &Baseline { at, marker, receipt: Some(receipt) }, entries)
 }

@@ -300,6 +300,7 @@ fn cost(view: &View<'_>, step: &Step) -> Option<(Deed, u32)> {
         Action::Restore { resource, token, .. } if view.record(resource, token).is_some() => None,
         Action::Restore { over: Over::Nothing, .. } => Some((Deed::Recreated, 1)),
         Action::Restore { .. } => Some((Deed::RestoredOver, 1)),
+        Action::Recreate { .. } => Some((Deed::Recreated, 1)),
         _ => None,
     }
 }
@@ -308,7 +309,9 @@ fn budget_of(guardrail: &Guardrail, deed: Deed) -> (&Budget, &'static str) {
     match deed {
         Deed::Expired => (&guardrail.expire, "snapshots forgotten"),
         Deed::RestoredOver => (&guardrail.restore_over, "restores over live data"),
-        Deed::Recreated => (&guardrail.recreate, "restores of what is gone"),
+        Deed::Recreated => {
+            (&guardrail.recreate, "resources brought back or made anew where nothing was")
+        }
     }
 }
 

@@ -498,8 +498,12 @@ impl<'a> Writer<'a> {
             lines.push(format!("restic snapshots {snapshot}"));
             let recipe = recipe::recipe(resource, &snapshot);
             lines.extend(recipe.lines);
+            // Before the commands, which would not reach the repository without.
+            for note in reach::notes(spec) {
+                self.paragraph(note);
+            }
             self.commands(lines);
-            for note in reach::notes(spec).into_iter().chain(recipe.notes) {
+            for note in recipe.notes {
                 self.paragraph(note);
             }
             self.paragraph(format!(

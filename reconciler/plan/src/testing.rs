@@ -83,6 +83,7 @@ pub(crate) fn agent(tree: bool) -> Agent {
         session: None,
         streams: Vec::new(),
         recovery: None,
+        recreate: Vec::new(),
         errors: Vec::new(),
     }
 }

@@ -24,6 +24,8 @@ use crate::store::BLOB_MISSING;
 pub const ROOT: u64 = 1;
 /// Directories whose entries are kept in memory.
 const TREES_KEPT_MAX: usize = 512;
+/// Files whose pieces' places are kept in memory.
+const FILES_KEPT_MAX: usize = 64;
 /// Bytes of file content that are kept in memory.
 const CONTENT_KEPT_BYTES_MAX: usize = 32 << 20;
 
@@ -50,11 +52,14 @@ pub struct Found {
 enum Place {
     /// A folder of ours.
     Shelf(Arc<Folder>),
-    /// A snapshot's root.
+    /// A snapshot's root, of this tree.
     Root(Id, FileTime),
-    /// Something in a snapshot.
-    Inside(Arc<Node>),
+    /// Something in the snapshot of the tree that is named first.
+    Inside(Id, Arc<Node>),
 }
+
+/// What several names of one file have in common: the snapshot's tree, device, inode.
+type Link = (Id, u64, u64);
 
 /// A folder of ours.
 #[derive(Default)]
@@ -81,8 +86,8 @@ enum PlanChild {
 
 struct Known {
     place: Place,
-    parent: u64,
-    name: Vec<u8>,
+    /// Folders and names that lead to it.
+    names: Vec<(u64, Vec<u8>)>,
     found: u64,
 }
 
@@ -90,12 +95,37 @@ struct Known {
 struct Numbers {
     known: HashMap<u64, Known>,
     by_name: HashMap<(u64, Vec<u8>), u64>,
+    by_link: HashMap<Link, u64>,
     next: u64,
 }
 
 /// What was read last, by blob.
 struct Kept<T> {
     items: VecDeque<(Id, Arc<T>)>,
+}
+
+impl Numbers {
+    /// Returns the number of what a name leads to, and counts the finding. All names of one file in
+    /// one snapshot lead to the same.
+    fn found(&mut self, place: Place, name: (u64, Vec<u8>)) -> u64 {
+        let link = place.link();
+        let linked = link.and_then(|link| self.by_link.get(&link).copied());
+        let number = self.by_name.get(&name).copied().or(linked).unwrap_or(self.next);
+        if number == self.next {
+            self.next += 1;
+            self.known.insert(number, Known { place, names: Vec::new(), found: 0 });
+            if let Some(link) = link {
+                self.by_link.insert(link, number);
+            }
+        }
+        if let Some(known) = self.known.get_mut(&number) {
+            known.found += 1;
+            if self.by_name.insert(name.clone(), number).is_none() {
+                known.names.push(name);
+            }
+        }
+        number
+    }
 }
 
 impl<T> Default for Kept<T> {
@@ -121,7 +151,10 @@ pub struct Browser {
     numbers: Mutex<Numbers>,
     trees: Mutex<Kept<Vec<Arc<Node>>>>,
     content: Mutex<Kept<Vec<u8>>>,
-    codec: Mutex<Codec>,
+    /// Where each piece of a file ends in it, by the file's number.
+    ends: Mutex<VecDeque<(u64, Arc<Vec<u64>>)>>,
+    /// Those that nobody uses at the moment.
+    codecs: Mutex<Vec<Codec>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -199,8 +232,15 @@ impl Place {
         match self {
             Self::Shelf(folder) => folder_entry(folder.time),
             Self::Root(_, time) => folder_entry(*time),
-            Self::Inside(node) => node.entry.clone(),
+            Self::Inside(_, node) => node.entry.clone(),
         }
+    }
+
+    fn link(&self) -> Option<Link> {
+        let Self::Inside(tree, node) = self else { return None };
+        let entry = &node.entry;
+        let linked = entry.links > 1 && entry.inode != 0 && entry.kind != EntryKind::Directory;
+        linked.then_some((*tree, entry.device, entry.inode))
     }
 }
 
@@ -221,12 +261,11 @@ impl Browser {
             plan.put(&shelf.path, snapshot.tree, time)?;
         }
         let index = repository.index(cancel)?;
-        let codec = Codec::new(repository.store.level)?;
-        let root =
-            Known { place: Place::Shelf(plan.finish()), parent: ROOT, name: Vec::new(), found: 1 };
+        let root = Known { place: Place::Shelf(plan.finish()), names: Vec::new(), found: 1 };
         let numbers = Numbers {
             known: HashMap::from([(ROOT, root)]),
             by_name: HashMap::new(),
+            by_link: HashMap::new(),
             next: ROOT + 1,
         };
         Ok(Self {
@@ -235,7 +274,8 @@ impl Browser {
             numbers: Mutex::new(numbers),
             trees: Mutex::default(),
             content: Mutex::default(),
-            codec: Mutex::new(codec),
+            ends: Mutex::default(),
+            codecs: Mutex::default(),
         })
     }
 
@@ -258,27 +298,15 @@ impl Browser {
             other => {
                 let nodes = self.nodes(&other)?;
                 let node = nodes.iter().find(|n| n.entry.name == name).ok_or_else(missing)?;
-                Place::Inside(Arc::clone(node))
+                let tree = match other {
+                    Place::Root(tree, _) | Place::Inside(tree, _) => tree,
+                    Place::Shelf(_) => return Err(missing()),
+                };
+                Place::Inside(tree, Arc::clone(node))
             }
         };
         let entry = place.entry();
-        let mut numbers = lock(&self.numbers);
-        let key = (folder, name.to_vec());
-        let number = match numbers.by_name.get(&key) {
-            Some(number) => *number,
-            None => {
-                let number = numbers.next;
-                numbers.next += 1;
-                let known = Known { place, parent: folder, name: name.to_vec(), found: 0 };
-                numbers.known.insert(number, known);
-                numbers.by_name.insert(key, number);
-                number
-            }
-        };
-        if let Some(known) = numbers.known.get_mut(&number) {
-            known.found += 1;
-        }
-        Ok(Found { number, entry })
+        Ok(Found { number: lock(&self.numbers).found(place, (folder, name.to_vec())), entry })
     }
 
     /// Takes findings back; a node that is found no more gives its memory back.
@@ -287,9 +315,13 @@ impl Browser {
         let Some(known) = numbers.known.get_mut(&number) else { return };
         known.found = known.found.saturating_sub(times);
         if known.found == 0 && number != ROOT {
-            let key = (known.parent, known.name.clone());
-            numbers.known.remove(&number);
-            numbers.by_name.remove(&key);
+            let Some(known) = numbers.known.remove(&number) else { return };
+            for name in &known.names {
+                numbers.by_name.remove(name);
+            }
+            if let Some(link) = known.place.link() {
+                numbers.by_link.remove(&link);
+            }
         }
     }
 
@@ -309,26 +341,42 @@ impl Browser {
 
     /// Reads from a file; fewer bytes than asked for only at its end.
     pub fn read(&self, file: u64, offset: u64, length: usize) -> Result<Vec<u8>, PortError> {
-        let Place::Inside(node) = self.place(file)? else { return Err(not_of_kind("file")) };
+        let Place::Inside(_, node) = self.place(file)? else { return Err(not_of_kind("file")) };
         if node.entry.kind != EntryKind::File {
             return Err(not_of_kind("file"));
         }
+        let ends = self.ends(file, &node)?;
         let mut out = Vec::new();
-        let (mut at, end) = (0u64, offset.saturating_add(length as u64));
-        for id in &node.content {
+        let end = offset.saturating_add(length as u64);
+        let first = ends.partition_point(|piece_ends| *piece_ends <= offset);
+        for (id, piece) in node.content.iter().zip(0..).skip(first) {
+            let at = if piece == 0 { 0 } else { ends[piece - 1] };
             if at >= end {
                 break;
             }
-            let size = u64::from(self.length(id)?);
-            if at + size > offset {
-                let plain = self.blob(id)?;
-                let from = usize::try_from(offset.saturating_sub(at)).unwrap_or(usize::MAX);
-                let to = usize::try_from(end - at).unwrap_or(usize::MAX).min(plain.len());
-                out.extend_from_slice(plain.get(from..to).unwrap_or_default());
-            }
-            at += size;
+            let plain = self.blob(id)?;
+            let from = usize::try_from(offset.saturating_sub(at)).unwrap_or(usize::MAX);
+            let to = usize::try_from(end - at).unwrap_or(usize::MAX).min(plain.len());
+            out.extend_from_slice(plain.get(from..to).unwrap_or_default());
         }
         Ok(out)
+    }
+
+    /// Returns where each piece of a file ends in it.
+    fn ends(&self, file: u64, node: &Node) -> Result<Arc<Vec<u64>>, PortError> {
+        if let Some((_, known)) = lock(&self.ends).iter().find(|(number, _)| *number == file) {
+            return Ok(Arc::clone(known));
+        }
+        let (mut at, mut ends) = (0, Vec::with_capacity(node.content.len()));
+        for id in &node.content {
+            at += u64::from(self.length(id)?);
+            ends.push(at);
+        }
+        let ends = Arc::new(ends);
+        let mut kept = lock(&self.ends);
+        kept.push_front((file, Arc::clone(&ends)));
+        kept.truncate(FILES_KEPT_MAX);
+        Ok(ends)
     }
 
     fn index(&self) -> Arc<Index> {
@@ -336,7 +384,10 @@ impl Browser {
     }
 
     /// Looks for a blob; when it is not where it was, once more in what is stored at this moment.
-    fn anew<T>(&self, look: impl Fn(&Index) -> Result<T, PortError>) -> Result<T, PortError> {
+    fn anew<T>(
+        &self,
+        mut look: impl FnMut(&Index) -> Result<T, PortError>,
+    ) -> Result<T, PortError> {
         match look(&self.index()) {
             Err(e) if e.reason == NOT_FOUND || e.reason == BLOB_MISSING => {
                 let fresh = self.repository.index(&Cancel::default())?;
@@ -352,11 +403,21 @@ impl Browser {
     }
 
     fn load(&self, kind: BlobKind, id: &Id) -> Result<Vec<u8>, PortError> {
+        let spare = lock(&self.codecs).pop();
+        let mut codec = match spare {
+            Some(codec) => codec,
+            None => Codec::new(self.repository.store.level)?,
+        };
+        let loaded = self.load_with(&mut codec, kind, id);
+        lock(&self.codecs).push(codec);
+        loaded
+    }
+
+    fn load_with(&self, codec: &mut Codec, kind: BlobKind, id: &Id) -> Result<Vec<u8>, PortError> {
         self.anew(|index| {
             let (mut plain, mut first) = (Vec::new(), None);
             for (pack, blob) in index.places(kind, id) {
-                let mut codec = lock(&self.codec);
-                match self.repository.store.load_blob(&pack, &blob, &mut codec, &mut plain) {
+                match self.repository.store.load_blob(&pack, &blob, codec, &mut plain) {
                     Ok(()) => return Ok(plain),
                     Err(e) => first = first.or(Some(e)),
                 }
@@ -387,7 +448,7 @@ impl Browser {
         let tree = match place {
             Place::Shelf(_) => None,
             Place::Root(tree, _) => Some(*tree),
-            Place::Inside(node) => node.subtree,
+            Place::Inside(_, node) => node.subtree,
         };
         let tree = tree.ok_or_else(|| not_of_kind("folder"))?;
         if let Some(known) = lock(&self.trees).get(&tree) {

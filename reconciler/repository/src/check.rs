@@ -130,6 +130,9 @@ impl Repository {
         {
             return Err(PortError::terminal("BadPart", format!("{part}/{of} is no part")));
         }
+        if let Some(stored) = self.uncached()? {
+            return stored.check(options, progress, cancel);
+        }
         let meter = Meter::new(progress);
         let _lock = self.lock(false, cancel)?;
         meter.phase("index");

@@ -31,6 +31,7 @@ const SCRYPT_PARALLEL_BYTES_MAX: u64 = 64 << 20;
 const SCRYPT_PASSES_MAX: u32 = 64;
 
 /// The raw parts of a key as they lie in a key file.
+#[derive(Clone)]
 pub struct KeyParts {
     /// AES-256 key for the content.
     pub encrypt: [u8; 32],

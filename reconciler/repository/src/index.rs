@@ -278,7 +278,7 @@ impl Index {
                 cancel.check()?;
                 let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 let Some(id) = files.get(at) else { return Ok(()) };
-                let json = store.load(FileKind::Index, id)?;
+                let json = store.load_listed(FileKind::Index, id)?;
                 let packs = parse(&json)
                     .map_err(|e| damaged(format!("index {id} is damaged")).with_source(e))?;
                 drop(json);

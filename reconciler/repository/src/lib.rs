@@ -14,6 +14,7 @@
 //! - Prove it: [`Repository::check`] reads structure, a part, all, or what one snapshot needs.
 //! - Give space back: [`Repository::forget`], then [`Repository::prune`] in two phases.
 //! - Keep a second copy: [`Repository::copy`], under the other repository's own key.
+//! - Spare storage far away: [`CacheFolder`] in the [`Options`].
 //! - Mend damage: [`Repository::rebuild_index`], [`Repository::salvage`],
 //!   [`Repository::repair_snapshots`].
 //!
@@ -75,6 +76,7 @@
 mod affected;
 pub mod backup;
 pub mod browse;
+pub mod cache;
 pub mod check;
 pub mod codec;
 pub mod copy;
@@ -109,6 +111,7 @@ pub use affected::{AFFECTED_MAX, Affected};
 pub use backup::{
     BackupOptions, BackupReport, BackupSummary, Finishing, Stream, StreamDigest, content_digest,
 };
+pub use cache::{CacheFolder, CachedRepository};
 pub use check::{CheckOptions, CheckReport, Depth, Fault};
 pub use copy::CopyReport;
 pub use forget::Rewrite;

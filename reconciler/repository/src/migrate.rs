@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use model::cancel::Cancel;
 use model::error::PortError;
-use model::ports::storage::{ALREADY_EXISTS, FileKind, Storage};
+use model::ports::storage::{ALREADY_EXISTS, FileKind, NOT_FOUND, Storage};
 use model::progress::ProgressSink;
 
 use crate::check::{CheckOptions, Depth};
 use crate::crypto::{Cipher, KeyParts};
 use crate::format::config::Config;
+use crate::id::Id;
 use crate::lock;
 use crate::repo::Repository;
 use crate::store::{Store, damaged};
@@ -46,13 +47,13 @@ impl Repository {
         }
         let lock = self.lock(true, cancel)?;
         let config = Config { version: VERSION, ..self.config().clone() };
-        let json = to_json(&config)?;
-        let keeper = lock::keep_config(&self.store, &self.options.owner, self.now(), config)?;
+        let (me, now) = (&self.options.owner, self.now());
+        let keeper = lock::keep_config(&self.store, me, now, config.clone())?;
         if let Some(lock) = &lock {
             lock.confirm(cancel)?;
         }
         self.store.storage.delete(FileKind::Config, "")?;
-        self.store.save(FileKind::Config, &json)?;
+        write(&self.store, &config)?;
         self.store.delete(FileKind::Lock, &keeper)?;
         Ok(true)
     }
@@ -71,15 +72,39 @@ pub(crate) fn complete(
         version: 1,
         level: 1,
         append_only: true,
+        cache: None,
     };
-    let Some(config) = lock::kept_config(&store)? else { return Ok(None) };
+    let Some((_, config)) = lock::kept_config(&store)? else { return Ok(None) };
     if !read_only {
-        match store.save(FileKind::Config, &to_json(&config)?) {
-            Err(e) if e.reason == ALREADY_EXISTS => {}
-            other => {
-                other?;
-            }
-        }
+        write(&store, &config)?;
     }
     Ok(Some(config))
+}
+
+/// Writes the config that a lock keeps where there is none: such a lock must not go before, or
+/// nobody would open the repository ever again.
+pub(crate) fn settle(store: &Store) -> Result<(), PortError> {
+    match store.storage.stat(FileKind::Config, "") {
+        Err(e) if e.reason == NOT_FOUND => {}
+        other => return other.map(drop),
+    }
+    match lock::kept_config(store)? {
+        Some((_, config)) => write(store, &config),
+        None => Ok(()),
+    }
+}
+
+/// Reads the config.
+pub(crate) fn stored(store: &Store) -> Result<Config, PortError> {
+    let json = store.load(FileKind::Config, &Id::default())?;
+    serde_json::from_slice(&json)
+        .map_err(|e| PortError::terminal("BadConfig", "config is not valid").with_source(e))
+}
+
+fn write(store: &Store, config: &Config) -> Result<(), PortError> {
+    match store.save(FileKind::Config, &to_json(config)?) {
+        // Whoever opened the repository in between has completed it.
+        Err(e) if e.reason == ALREADY_EXISTS && stored(store)? == *config => Ok(()),
+        other => other.map(drop),
+    }
 }

@@ -190,6 +190,10 @@ impl Repository {
         out: &mut dyn Write,
         cancel: &Cancel,
     ) -> Result<u64, PortError> {
+        // Databases are brought back through this: as a restore, it proves what is stored.
+        if let Some(stored) = self.uncached()? {
+            return stored.dump(snapshot, path, out, cancel);
+        }
         let _lock = self.lock(false, cancel)?;
         let snapshot = self.snapshot(snapshot)?;
         let index = self.index(cancel)?;
@@ -213,6 +217,9 @@ impl Repository {
         out: &mut dyn Write,
         cancel: &Cancel,
     ) -> Result<Vec<model::ports::mover::Problem>, PortError> {
+        if let Some(stored) = self.uncached()? {
+            return stored.dump_tar(snapshot, path, out, cancel);
+        }
         let _lock = self.lock(false, cancel)?;
         let snapshot = self.snapshot(snapshot)?;
         let index = self.index(cancel)?;

@@ -1,7 +1,7 @@
 //! The repository: made or opened with a password, its keys, its index, its snapshots and its
 //! locks. The verbs that work on it lie in the modules beside this one.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,6 +10,7 @@ use model::error::PortError;
 use model::ports::mover::Chunking;
 use model::ports::storage::{ALREADY_EXISTS, FileKind, NOT_FOUND, Storage};
 
+use crate::cache::{Cache, CacheFolder};
 use crate::crypto::{Cipher, Kdf, KeyParts};
 use crate::format::config::Config;
 use crate::format::snapshot::Snapshot;
@@ -40,6 +41,8 @@ pub struct Options {
     pub kdf: Kdf,
     /// How long to wait for the locks of others; zero to fail at once.
     pub lock_wait: Duration,
+    /// Where copies of what is read often are kept; for storage that is far away.
+    pub cache: Option<CacheFolder>,
 }
 
 impl Options {
@@ -53,6 +56,7 @@ impl Options {
             append_only: false,
             kdf: Kdf::default(),
             lock_wait: Duration::ZERO,
+            cache: None,
         }
     }
 }
@@ -67,6 +71,25 @@ pub struct Repository {
     index: RwLock<Arc<Index>>,
     /// Snapshots read so far; they never change under their id.
     snapshots: Mutex<std::collections::HashMap<Id, Snapshot>>,
+    /// The same without copies on this machine, once it was needed.
+    stored: OnceLock<Box<Self>>,
+}
+
+/// Returns the error that nothing is there; `None` where a config is.
+fn missing(storage: &dyn Storage) -> Result<Option<PortError>, PortError> {
+    let Err(error) = storage.stat(FileKind::Config, "") else { return Ok(None) };
+    // A service refuses a look at one file without a word, or as if it were not there; a listing it
+    // refuses with the reason.
+    match key_names(storage) {
+        Err(listed) if listed.reason != NOT_FOUND => return Err(listed),
+        _ if error.reason != NOT_FOUND => return Err(error),
+        _ => {}
+    }
+    let message = format!("{} holds no repository", storage.location());
+    Ok(Some(
+        PortError::terminal("NotARepository", message)
+            .with_hint("an unmounted disk or an emptied bucket looks the same"),
+    ))
 }
 
 impl Repository {
@@ -101,6 +124,7 @@ impl Repository {
             version: config.version,
             level: options.level,
             append_only: options.append_only,
+            cache: None,
         };
         let json = serde_json::to_vec(&config).map_err(|e| {
             PortError::terminal("Internal", "config does not serialise").with_source(e)
@@ -121,22 +145,15 @@ impl Repository {
         options: Options,
     ) -> Result<Self, PortError> {
         let location = storage.location();
-        let missing = match storage.stat(FileKind::Config, "") {
-            Ok(_) => None,
-            Err(e) if e.reason == NOT_FOUND => Some(
-                PortError::terminal("NotARepository", format!("{location} holds no repository"))
-                    .with_hint("an unmounted disk or an emptied bucket looks the same"),
-            ),
-            Err(e) => return Err(e),
-        };
-        let (key, master) = match (find_key(&*storage, password), missing) {
-            (Ok(found), None) => found,
+        let missing = missing(&*storage)?;
+        let ((key, master), kept) = match (find_key(&*storage, password), missing) {
+            (Ok(found), None) => (found, None),
             (Err(e), None) => return Err(e),
             (Err(_), Some(missing)) => return Err(missing),
             // Between two configs a migration may have been killed.
             (Ok((_, master)), Some(missing)) => {
-                migrate::complete(&storage, master, options.read_only)?.ok_or(missing)?;
-                find_key(&*storage, password)?
+                let kept = migrate::complete(&storage, master, options.read_only)?;
+                (find_key(&*storage, password)?, Some(kept.ok_or(missing)?))
             }
         };
         let mut store = Store {
@@ -145,10 +162,12 @@ impl Repository {
             version: 0,
             level: options.level,
             append_only: options.append_only,
+            cache: None,
         };
-        let json = store.load(FileKind::Config, &Id::default())?;
-        let config: Config = serde_json::from_slice(&json)
-            .map_err(|e| PortError::terminal("BadConfig", "config is not valid").with_source(e))?;
+        let config = match kept {
+            Some(config) => config,
+            None => migrate::stored(&store)?,
+        };
         if !(1..=2).contains(&config.version) {
             return Err(PortError::terminal(
                 "UnknownVersion",
@@ -159,7 +178,8 @@ impl Repository {
         Ok(Self::assemble(store, options, config, key))
     }
 
-    fn assemble(store: Store, options: Options, config: Config, key: Id) -> Self {
+    fn assemble(mut store: Store, options: Options, config: Config, key: Id) -> Self {
+        store.cache = options.cache.clone().and_then(|folder| Cache::new(folder, &config.id));
         Self {
             store: Arc::new(store),
             options,
@@ -167,7 +187,32 @@ impl Repository {
             key: Mutex::new(key),
             index: RwLock::default(),
             snapshots: Mutex::default(),
+            stored: OnceLock::new(),
         }
+    }
+
+    /// Returns the same repository read without copies on this machine, if it is read with them:
+    /// what is looked at is then what is stored. It is kept, or each restore and check of a long run
+    /// would fetch the index again.
+    pub(crate) fn uncached(&self) -> Result<Option<&Self>, PortError> {
+        if self.store.cache.is_none() {
+            return Ok(None);
+        }
+        if let Some(stored) = self.stored.get() {
+            return Ok(Some(stored));
+        }
+        let store = Store {
+            storage: self.store.storage.clone(),
+            cipher: Cipher::new(self.store.cipher.parts().clone())?,
+            version: self.store.version,
+            level: self.store.level,
+            append_only: self.store.append_only,
+            cache: None,
+        };
+        let options = Options { cache: None, ..self.options.clone() };
+        let key = *self.key.lock().unwrap_or_else(PoisonError::into_inner);
+        let stored = Box::new(Self::assemble(store, options, self.config.clone(), key));
+        Ok(Some(self.stored.get_or_init(|| stored)))
     }
 
     /// Returns the repository's identity: 64 hexadecimal digits that never change.
@@ -215,7 +260,7 @@ impl Repository {
             loop {
                 let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 let Some(id) = ids.get(at) else { return Ok(mine) };
-                match self.snapshot(id) {
+                match self.listed(id) {
                     Ok(snapshot) => mine.push(snapshot),
                     // Forgotten since the listing.
                     Err(e) if e.reason == NOT_FOUND => {}
@@ -242,10 +287,23 @@ impl Repository {
 
     /// Reads one snapshot.
     pub fn snapshot(&self, id: &Id) -> Result<Snapshot, PortError> {
+        self.read_snapshot(id, Store::load)
+    }
+
+    /// Reads a snapshot that a listing has just named.
+    fn listed(&self, id: &Id) -> Result<Snapshot, PortError> {
+        self.read_snapshot(id, Store::load_listed)
+    }
+
+    fn read_snapshot(
+        &self,
+        id: &Id,
+        load: fn(&Store, FileKind, &Id) -> Result<Vec<u8>, PortError>,
+    ) -> Result<Snapshot, PortError> {
         if let Some(known) = self.cached().get(id) {
             return Ok(known.clone());
         }
-        let json = self.store.load(FileKind::Snapshot, id)?;
+        let json = load(&self.store, FileKind::Snapshot, id)?;
         let snapshot = Snapshot::parse(*id, &json)?;
         self.cached().insert(*id, snapshot.clone());
         Ok(snapshot)
@@ -321,13 +379,20 @@ impl Repository {
         let mut removed = 0;
         if all {
             // Locks that cannot be read go as well.
+            let kept = lock::kept_config(&self.store)?;
             for (id, _) in self.store.list(FileKind::Lock)? {
+                if kept.as_ref().is_some_and(|(keeper, _)| *keeper == id) {
+                    migrate::settle(&self.store)?;
+                }
                 self.store.delete(FileKind::Lock, &id)?;
                 removed += 1;
             }
             return Ok(removed);
         }
         for lock in self.locks()?.into_iter().filter(|l| l.stale) {
+            if lock.keeps_config {
+                migrate::settle(&self.store)?;
+            }
             self.store.delete(FileKind::Lock, &lock.id)?;
             removed += 1;
         }

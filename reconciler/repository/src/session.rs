@@ -410,6 +410,10 @@ impl<'a> Session<'a> {
                 }
             }
             self.bytes_stored.fetch_add(pack.data.len() as u64, Ordering::Relaxed);
+            let holds_trees = || pack.blobs.iter().any(|blob| blob.kind == BlobKind::Tree);
+            if let Some(cache) = self.store.cache.as_ref().filter(|_| holds_trees()) {
+                cache.put(FileKind::Pack, &pack.id, &pack.data);
+            }
             self.uploaded(pack);
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::error::PortError;
 use model::ports::storage::{ALREADY_EXISTS, FileKind, NOT_FOUND, Storage};
 
+use crate::cache::Cache;
 use crate::codec::{self, Codec};
 use crate::crypto::Cipher;
 use crate::format::pack::PackedBlob;
@@ -32,6 +33,8 @@ pub struct Store {
     pub(crate) level: i32,
     /// Refuses every deletion but that of locks.
     pub(crate) append_only: bool,
+    /// Copies on this machine.
+    pub(crate) cache: Option<Cache>,
 }
 
 pub(crate) fn damaged(what: impl Into<String>) -> PortError {
@@ -41,12 +44,34 @@ pub(crate) fn damaged(what: impl Into<String>) -> PortError {
 impl Store {
     /// Loads, authenticates and decompresses a file of JSON.
     pub(crate) fn load(&self, kind: FileKind, id: &Id) -> Result<Vec<u8>, PortError> {
+        let (name, data) = self.fetch(kind, id)?;
+        self.plain(kind, &name, data)
+    }
+
+    /// As [`load`](Self::load), for a file that a listing has just named: a copy will do.
+    pub(crate) fn load_listed(&self, kind: FileKind, id: &Id) -> Result<Vec<u8>, PortError> {
+        let Some(cache) = &self.cache else { return self.load(kind, id) };
+        if let Some(data) = cache.get(kind, id) {
+            return self.plain(kind, &id.hex(), data);
+        }
+        let (name, data) = self.fetch(kind, id)?;
+        cache.put(kind, id, &data);
+        self.plain(kind, &name, data)
+    }
+
+    /// Returns a file's name, and its bytes as they are stored.
+    fn fetch(&self, kind: FileKind, id: &Id) -> Result<(String, Vec<u8>), PortError> {
         let name = if kind == FileKind::Config { String::new() } else { id.hex() };
-        let shown = format!("{}/{name}", kind.folder());
-        let mut data = self.storage.load(kind, &name, UNPACKED_BYTES_MAX)?;
+        let data = self.storage.load(kind, &name, UNPACKED_BYTES_MAX)?;
         if kind != FileKind::Config && Id::of(&data) != *id {
+            let shown = format!("{}/{name}", kind.folder());
             return Err(damaged(format!("{shown} does not have the content of its name")));
         }
+        Ok((name, data))
+    }
+
+    fn plain(&self, kind: FileKind, name: &str, mut data: Vec<u8>) -> Result<Vec<u8>, PortError> {
+        let shown = format!("{}/{name}", kind.folder());
         let Some(plain) = self.cipher.open(&mut data)? else {
             return Err(damaged(format!("{shown} is not authentic")));
         };
@@ -77,9 +102,13 @@ impl Store {
         let name = if kind == FileKind::Config { String::new() } else { id.hex() };
         match self.storage.save(kind, &name, &sealed, &id.0) {
             // A retry after an answer was lost: the same bytes lie there.
-            Err(e) if e.reason == ALREADY_EXISTS && kind != FileKind::Config => Ok(id),
-            other => other.map(|()| id),
+            Err(e) if e.reason == ALREADY_EXISTS && kind != FileKind::Config => {}
+            other => other?,
         }
+        if let (Some(cache), FileKind::Index | FileKind::Snapshot) = (&self.cache, kind) {
+            cache.put(kind, &id, &sealed);
+        }
+        Ok(id)
     }
 
     /// Returns the ids of all files of a kind.

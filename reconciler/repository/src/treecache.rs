@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::error::PortError;
-use model::ports::storage::FileKind;
+use model::ports::storage::{FileKind, TOO_LARGE};
 
 use crate::codec::Codec;
 use crate::format::node::{self, Node};
@@ -89,6 +89,25 @@ impl<'a> TreeCache<'a> {
         Err(first.unwrap_or_else(|| damaged(format!("tree {id} cannot be read"))))
     }
 
+    /// Returns a pack's bytes; `None` for one that is too large to be fetched for a tree.
+    fn whole(&self, id: &Id) -> Result<Option<Vec<u8>>, PortError> {
+        let cache = self.store.cache.as_ref();
+        if let Some(pack) = cache.and_then(|cache| cache.get(FileKind::Pack, id)) {
+            return Ok(Some(pack));
+        }
+        match self.store.storage.load(FileKind::Pack, &id.hex(), WHOLE_BYTES_MAX) {
+            Ok(pack) => {
+                // A damaged one is told from a whole one by its blobs, here and by whoever checks.
+                if let Some(cache) = cache.filter(|_| Id::of(&pack) == *id) {
+                    cache.put(FileKind::Pack, id, &pack);
+                }
+                Ok(Some(pack))
+            }
+            Err(error) if error.reason == TOO_LARGE => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn pack(&self, id: &Id) -> Result<Option<Pack>, PortError> {
         {
             let mut packs = self.packs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,11 +119,7 @@ impl<'a> TreeCache<'a> {
                 return Ok(Some(pack));
             }
         }
-        let name = id.hex();
-        if self.store.storage.stat(FileKind::Pack, &name)? > WHOLE_BYTES_MAX {
-            return Ok(None);
-        }
-        let pack = Arc::new(self.store.storage.load(FileKind::Pack, &name, WHOLE_BYTES_MAX)?);
+        let Some(pack) = self.whole(id)?.map(Arc::new) else { return Ok(None) };
         let mut packs = self.packs.lock().unwrap_or_else(PoisonError::into_inner);
         packs.push_front((*id, Arc::clone(&pack)));
         let mut total: usize = packs.iter().map(|(_, p)| p.len()).sum();

@@ -5,7 +5,7 @@
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -19,34 +19,10 @@ use model::ports::mover::{Bytes, StreamSource};
 use model::ports::storage::{FileKind, Storage};
 use model::progress::Silent;
 
-/// A small file system of its own; unmounted when dropped.
-struct Small(PathBuf);
-
-impl Small {
-    fn mount(at: PathBuf, megabytes: u32) -> Self {
-        fs::create_dir(&at).unwrap();
-        let size = format!("size={megabytes}m");
-        let done = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "none"])
-            .arg(&at)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "this test mounts a small tmpfs, which needs root: {said}");
-        Self(at)
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_fails_the_run_and_nothing_else() {
     let tmp = tempfile::tempdir().unwrap();
-    let small = Small::mount(tmp.path().join("small"), 40);
+    let small = Small::mount(tmp.path().join("small"), "40m");
     let (repo, source) = (small.0.join("repo"), tmp.path().join("src"));
     fs::create_dir(&source).unwrap();
     fs::write(source.join("kept"), noise(6 << 20, 1)).unwrap();
@@ -81,7 +57,7 @@ fn a_full_disk_fails_a_restore_and_the_next_one_goes_on() {
     }
     done(&repo, &["init"]);
     done(&repo, &["backup", source.to_str().unwrap()]);
-    let small = Small::mount(tmp.path().join("small"), 12);
+    let small = Small::mount(tmp.path().join("small"), "12m");
     let out = small.0.join("out");
     let failed = run(&repo, &["restore", out.to_str().unwrap()]);
     assert!(!failed.status.success());

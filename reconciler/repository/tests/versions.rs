@@ -94,13 +94,68 @@ fn a_migration_that_was_killed_is_completed() {
     assert_eq!(repo.migrate(&Silent, &Cancel::default()).unwrap_err().reason, "Injected");
     assert!(!path.join("config").exists(), "the worst moment");
     assert!(!restic_raw(&path, &["snapshots"]).status.success());
-    let wrong = Repository::open(storage, b"wrong", options()).map(|_| ()).unwrap_err();
+    let wrong = Repository::open(storage.clone(), b"wrong", options()).map(|_| ()).unwrap_err();
     assert_eq!(wrong.reason, "NotARepository");
+    // Who may write nothing reads all the same.
+    let reading = Options { read_only: true, ..options() };
+    let reader = Repository::open(storage, PASSWORD.as_bytes(), reading).unwrap();
+    assert_eq!((reader.version(), reader.snapshots().unwrap().len()), (2, 1));
+    assert!(!path.join("config").exists());
     let mended = open_at(&path);
     assert_eq!((mended.version(), mended.id()), (2, repo.id()));
     mended.unlock(true).unwrap();
     backup(&mended, &source);
     restic(&path, &["check", "--read-data"]);
+}
+
+#[test]
+fn the_lock_that_keeps_a_config_never_goes_before_it_is_written() {
+    let tmp = tempfile::tempdir().unwrap();
+    let path = tmp.path().join("repo");
+    // What another process does that had opened the repository before.
+    let acts: [fn(&Repository); 3] = [
+        |other| assert_eq!(other.unlock(true).unwrap(), 1),
+        |other| assert_eq!(other.unlock(false).unwrap(), 1),
+        assert_whole,
+    ];
+    for act in acts {
+        restic(&path, &["init", "--repository-version", "1"]);
+        let mut dead = options();
+        // As of a machine of this name that was started again since.
+        dead.owner.instance.boot.push('x');
+        dead.owner.instance.machine = "m".to_owned();
+        let mut here = options();
+        here.owner.instance.machine = "m".to_owned();
+        let other = Arc::new(LocalStorage::new(&path));
+        let other = Repository::open(other, PASSWORD.as_bytes(), here).unwrap();
+        let (storage, config_fails) = strict(&path, |_| false);
+        let killed = Repository::open(storage, PASSWORD.as_bytes(), dead).unwrap();
+        config_fails.store(true, Ordering::SeqCst);
+        assert_eq!(killed.migrate(&Silent, &Cancel::default()).unwrap_err().reason, "Injected");
+        assert!(!path.join("config").exists() && other.locks().unwrap()[0].keeps_config);
+        act(&other);
+        assert!(other.locks().unwrap().is_empty());
+        assert_eq!((open_at(&path).version(), open_at(&path).id()), (2, killed.id()));
+        fs::remove_dir_all(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_migration_that_others_completed_ends_well() {
+    let tmp = tempfile::tempdir().unwrap();
+    let path = tmp.path().join("repo");
+    restic(&path, &["init", "--repository-version", "1"]);
+    let (inner, again) = (Arc::new(LocalStorage::new(&path)), path.clone());
+    let storage = Hooked::new(inner, move |operation, kind, _, act| {
+        if (operation, kind) == (Operation::Save, FileKind::Config) {
+            assert_eq!(open_at(&again).version(), 2, "another that comes in between");
+        }
+        act()
+    });
+    let repo = Repository::open(Arc::new(storage), PASSWORD.as_bytes(), options()).unwrap();
+    assert!(repo.migrate(&Silent, &Cancel::default()).unwrap());
+    assert!(repo.locks().unwrap().is_empty());
+    assert_eq!(open_at(&path).version(), 2);
 }
 
 #[test]

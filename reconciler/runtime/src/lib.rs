@@ -2,9 +2,10 @@
 //! loop.
 //!
 //! In reading order: `world` holds the ports; `configuration` loads a tree; `pass` goes from a
-//! commit to a plan; `observe` looks; `judge` doubts our memory; `memory` reads and writes what our state remembers; `execute`
-//! walks the plan's steps; `step` acts; `recovery` brings data back in phases; `takeback`,
-//! `takeup` and `resume` look at what a crash or a state that went back left; `daemon` repeats.
+//! commit to a plan; `observe` looks; `judge` doubts our memory; `memory` reads and writes what our
+//! state remembers; `execute` walks the plan's steps; `step` acts; `recovery` brings data back in
+//! phases; `recreate` makes it anew; `takeback`, `takeup` and `resume` look at what a crash or a
+//! state that went back left; `daemon` repeats.
 //!
 //! Must not contain: imports of `adapters`; printing; clocks, environment and randomness of its
 //! own.
@@ -18,6 +19,7 @@ pub mod memory;
 pub mod observe;
 pub mod pass;
 mod recovery;
+mod recreate;
 pub mod resume;
 mod step;
 mod takeback;

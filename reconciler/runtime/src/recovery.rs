@@ -386,20 +386,33 @@ async fn baseline(
         (Observation::Known { marker, .. }, Some(was)) if is_emptied(&was, &marker) => was,
         (Observation::Known { marker, .. }, _) => marker,
         (Observation::Absent { .. }, Some(was)) => was,
-        _ => {
-            return Err(PortError::transient(
-                "NotReadable",
-                format!("{} is in place but could not be probed", resource.address),
-            ));
+        (Observation::Absent { detail, .. } | Observation::Unknown { detail, .. }, _) => {
+            return Err(not_readable(resource, &detail));
         }
     };
+    measure(context, resource, Some(repository), (marker, why)).await.map(|_| ())
+}
+
+pub(crate) fn not_readable(resource: &Resource, detail: &str) -> PortError {
+    PortError::transient(
+        "NotReadable",
+        format!("{} should be in place and could not be probed: {detail}", resource.address),
+    )
+}
+
+/// Measures a resource from this state on; returns how many repositories took it down.
+pub(crate) async fn measure(
+    context: &StepContext,
+    resource: &Resource,
+    repository: Option<&Name>,
+    (marker, why): (Marker, &str),
+) -> Result<usize, PortError> {
     let body =
         ControlBody::Baseline { address: resource.address.clone(), marker, reason: why.to_owned() };
     let mut all = holders(context, &resource.address);
-    if !all.contains(repository) {
-        all.push(repository.clone());
-    }
-    write_control(context, &all, body).await.map(|_| ())
+    let missing = repository.filter(|name| !all.contains(*name)).cloned();
+    all.extend(missing);
+    write_control(context, &all, body).await
 }
 
 /// What a recovery that is to be ended needs.

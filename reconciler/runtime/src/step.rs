@@ -25,6 +25,7 @@ use crate::execute::journal;
 use crate::memory::{self, kind};
 use crate::observe::look;
 use crate::recovery;
+use crate::recreate;
 use crate::world::World;
 
 /// What every step of one execution shares.
@@ -111,6 +112,9 @@ async fn act(
             // What a policy's time-out undoes is planned as mutating, what a person undoes is not.
             let by_hand = step.class == Class::Destructive;
             recovery::rollback(context, token, by_hand).await
+        }
+        Action::Recreate { resource, token, .. } => {
+            recreate::recreate(context, resource, token).await
         }
         Action::Adopt { resource, marker } => adopt(context, resource, marker).await,
     }

@@ -32,7 +32,7 @@ pub fn class(action: &Action) -> &'static str {
         Action::Verify { .. } => "verify",
         Action::Expire { .. } => "expire",
         Action::Reclaim { .. } => "reclaim",
-        Action::Restore { over: Over::Nothing, .. } => "recreate",
+        Action::Restore { over: Over::Nothing, .. } | Action::Recreate { .. } => "recreate",
         Action::Restore { .. } => "restore",
         Action::Commit { .. } => "commit",
         Action::Rollback { .. } => "rollback",

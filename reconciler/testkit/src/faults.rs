@@ -35,11 +35,13 @@ pub enum Op {
     StateWrite,
     StateAppend,
     StateReadJournal,
+    AgentsRecreate,
 }
 
 impl Op {
-    /// All of them.
-    pub const ALL: [Self; 28] = [
+    /// All of them. Seeds that were kept draw from the first ones, so that they stay what they
+    /// are; what comes later is drawn apart.
+    pub const ALL: [Self; 29] = [
         Self::SourceFetch,
         Self::SourceAt,
         Self::SourceAncestry,
@@ -68,7 +70,11 @@ impl Op {
         Self::StateWrite,
         Self::StateAppend,
         Self::StateReadJournal,
+        Self::AgentsRecreate,
     ];
+
+    /// How many of [`Self::ALL`] every seed draws from.
+    pub const DRAWN: usize = 28;
 
     /// Returns whether it changes something outside.
     pub fn is_effect(self) -> bool {
@@ -85,6 +91,7 @@ impl Op {
                 | Self::AgentsCommit
                 | Self::AgentsRollback
                 | Self::AgentsDiscard
+                | Self::AgentsRecreate
                 | Self::StateWrite
                 | Self::StateAppend
                 | Self::StateRaiseEpoch

@@ -329,7 +329,7 @@ fn reach(op: Op) -> u64 {
 fn faults(random: &mut Random) -> Vec<FaultAt> {
     let mut faults = Vec::new();
     for _ in 0..random.one_of(&[0, 1, 2, 3, 4, 6, 8]) {
-        let op = random.one_of(&Op::ALL);
+        let op = random.one_of(&Op::ALL[..Op::DRAWN]);
         let fate = random.one_of(&[Fate::Kept, Fate::Kept, Fate::Kept, Fate::Lost, Fate::Old]);
         let fault = match random.below(14) {
             0..=2 => Fault::Fails,

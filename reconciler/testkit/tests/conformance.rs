@@ -155,6 +155,7 @@ impl Subject for Played {
             session: None,
             streams: Vec::new(),
             recovery: None,
+            recreate: Vec::new(),
             errors: Vec::new(),
         }
     }

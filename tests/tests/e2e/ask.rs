@@ -2,7 +2,6 @@
 //! bring data back with nothing but restic.
 
 use std::fs;
-use std::process::Command;
 
 use mainstay_tests::mainstay::{PASSWORD, World};
 use serde_json::Value;
@@ -203,33 +202,7 @@ fn the_runbook_brings_everything_back_with_nothing_but_restic() {
     fs::remove_dir_all(world.path("data")).expect("a folder");
     fs::remove_dir_all(world.path("state")).expect("a folder");
     fs::create_dir(world.path("data")).expect("a folder");
-    let recipes = page.split_once("## Recipes").expect("recipes").1;
-    let mut script = String::from("set -eu\n");
-    for text in [page.split_once("## Recipes").expect("a begin").0, recipes] {
-        let mut rest = text;
-        while let Some((_, block)) = rest.split_once("```sh\n") {
-            let (commands, after) = block.split_once("```\n").expect("an end");
-            script.push_str(commands);
-            rest = after;
-        }
-    }
-    let restic = mainstay_tests::restic();
-    let program = restic.command().get_program().to_owned();
-    let folder = std::path::Path::new(&program).parent().expect("restic lies in a folder");
-    let path = std::env::var("PATH").unwrap_or_default();
-    let output = Command::new("sh")
-        .args(["-c", &script])
-        .env("SECRETS", world.path("secrets"))
-        .env("HOME", world.path("home"))
-        .env("PATH", format!("{}:{path}", folder.display()))
-        .output()
-        .expect("a shell");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{script}\n{}\n{said}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    world.follow(&page);
     for n in 0..5 {
         assert_eq!(world.read(&format!("data/uploads/file {n}.txt")), format!("content of {n}\n"));
     }

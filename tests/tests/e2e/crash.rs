@@ -12,7 +12,7 @@ const RECORDS_MAX: u32 = 60;
 
 /// Runs a command with a crash after each record, 1, 2, 3… until it passes untouched; after each
 /// crash the same command without one must come to the goal.
-fn sweep(prepare: impl Fn() -> World, words: &[&str], goal: impl Fn(&World)) {
+pub fn sweep(prepare: impl Fn() -> World, words: &[&str], goal: impl Fn(&World)) {
     for records in 1..RECORDS_MAX {
         let world = prepare();
         let run = world.run_with(words, "MAINSTAY_TEST_CRASH_AFTER", &records.to_string());

@@ -223,6 +223,21 @@ impl Agents for Fleet {
         self.on(target, agent, token, directory::rollback, move |r| r.rollback(&cancel))
     }
 
+    fn recreate<'a>(
+        &'a self,
+        target: &'a TargetRef,
+        agent: &'a Agent,
+        token: &'a str,
+        cancel: &'a Cancel,
+    ) -> Boxed<'a, Result<(), PortError>> {
+        let (reach, agent, token) = (reachable(target), agent.clone(), token.to_owned());
+        let (invoker, cancel) = (self.invoker.clone(), cancel.clone());
+        Box::pin(async move {
+            reach?;
+            fault::blocking(move || commands::recreate(&invoker, &agent, &token, &cancel)).await
+        })
+    }
+
     fn discard<'a>(
         &'a self,
         target: &'a TargetRef,

@@ -37,6 +37,7 @@ pub(super) fn agent() -> Agent {
         session: None,
         streams: Vec::new(),
         recovery: None,
+        recreate: Vec::new(),
         errors: Vec::new(),
     }
 }
@@ -186,6 +187,35 @@ async fn a_recovery_of_commands_takes_streams() {
     assert_eq!(fs::read(written).unwrap(), b"content");
     let kept = fleet.swap(&target, &agent, "t", &cancel).await.unwrap();
     assert_eq!(kept.as_deref(), Some("there"));
+}
+
+#[tokio::test]
+async fn what_is_made_anew_is_made_by_the_commands_of_its_type() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("out");
+    let mut make = shell("mkdir -p \"$0\" && echo \"$1\" > \"$0/token\" && ls -d \"$2\"");
+    make.argv.push(Arg::text(out.to_str().unwrap()));
+    make.argv.push(Arg(vec![Piece::Hole("token".to_owned())]));
+    make.argv.push(Arg(vec![Piece::Hole("scratch".to_owned())]));
+    let fleet = fleet(&temp.path().join("scratch"));
+    let (target, cancel) = ("host/test".parse().unwrap(), Cancel::default());
+    // Folders, too, which need no commands otherwise.
+    let tree = Some(Tree { path: out.display().to_string(), ..Tree::default() });
+    for agent in [agent(), Agent { tree, ..agent() }] {
+        let made = Agent { recreate: vec![make.clone()], ..agent.clone() };
+        for _ in 0..2 {
+            fleet.recreate(&target, &made, "t", &cancel).await.unwrap();
+        }
+        let token = fs::read_to_string(out.join("token")).unwrap();
+        assert_eq!(token.trim_end(), short_token("t"));
+        let fails = Agent { recreate: vec![shell("exit 3"), make.clone()], ..agent.clone() };
+        fs::remove_dir_all(&out).unwrap();
+        let failed = fleet.recreate(&target, &fails, "t", &cancel).await.unwrap_err();
+        assert_eq!((failed.reason, out.exists()), ("CommandFailed", false), "{failed}");
+        let silent = fleet.recreate(&target, &agent, "t", &cancel).await.unwrap_err();
+        assert_eq!(silent.reason, "NoRecreation");
+    }
+    assert_eq!(fs::read_dir(temp.path().join("scratch")).unwrap().count(), 0, "no scratch stays");
 }
 
 #[test]

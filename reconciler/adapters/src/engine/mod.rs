@@ -45,6 +45,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// A folder for the marks of two-phase pruning. Losing it restarts the grace period.
     pub marks: PathBuf,
+    /// A folder for copies of what is read often of storage services; it may be lost at any moment.
+    pub cache: PathBuf,
 }
 
 /// All repositories of a config repository.
@@ -60,7 +62,7 @@ struct Inner {
 impl Repositories {
     /// Returns the engine.
     pub fn new(parts: Parts) -> Self {
-        let openings = Openings::new(parts.secrets, parts.clock.clone());
+        let openings = Openings::new(parts.secrets, parts.clock.clone(), parts.cache);
         Self(Arc::new(Inner { openings, clock: parts.clock, marks: parts.marks }))
     }
 

@@ -2,6 +2,7 @@
 //! empty from one that cannot be looked at.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use model::observed::RepositoryObservation;
 use model::ports::clock::Clock;
 use model::ports::secrets::{SecretValue, Secrets};
 use model::ports::storage::{NOT_FOUND, Storage};
-use repository::{Id, Options, Owner, Repository};
+use repository::{CacheFolder, Id, Options, Owner, Repository};
 
 use super::config_bytes;
 use super::place::{self, Found};
@@ -37,6 +38,8 @@ pub struct Openings {
     /// Names this start of the process in locks: one of ours whose process is gone can be told
     /// from one that is held.
     run: String,
+    /// Where copies of what is read often are kept.
+    cache: CacheFolder,
     open: Mutex<BTreeMap<String, Opened>>,
     reached: Mutex<BTreeMap<String, Reached>>,
 }
@@ -52,9 +55,10 @@ struct Reached {
 
 impl Openings {
     /// Returns none yet.
-    pub fn new(secrets: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(secrets: Arc<dyn Secrets>, clock: Arc<dyn Clock>, cache: PathBuf) -> Self {
         let run = format!("{}-{}", std::process::id(), clock.now().as_millisecond());
-        Self { secrets, clock, run, open: Mutex::default(), reached: Mutex::default() }
+        let cache = CacheFolder::new(cache);
+        Self { secrets, clock, run, cache, open: Mutex::default(), reached: Mutex::default() }
     }
 
     fn options(&self, spec: &RepositorySpec) -> Options {
@@ -63,6 +67,9 @@ impl Openings {
         let mut options = Options::new(owner, Arc::new(move || clock.now()));
         options.lock_wait = LOCK_WAIT;
         options.append_only = spec.append_only;
+        // A folder of this machine is as fast as copies of it.
+        let remote = matches!(spec.storage, StorageSpec::Remote(_));
+        options.cache = remote.then(|| self.cache.clone());
         options
     }
 
@@ -121,13 +128,21 @@ impl Openings {
         place::mounted(&spec.storage)?;
         let password = self.password(spec)?;
         let storage = self.storage(spec)?;
-        let config = config_bytes(&*storage).map_err(|e| {
-            if e.reason != NOT_FOUND {
-                return e;
+        let config = match config_bytes(&*storage) {
+            // A migration may have been killed between two configs: opening it completes that.
+            Err(error) if error.reason == NOT_FOUND => {
+                match Repository::open(storage.clone(), password.expose(), self.options(spec)) {
+                    Ok(_) => config_bytes(&*storage)?,
+                    Err(other) if other.reason != "NotARepository" => return Err(other),
+                    Err(_) => {
+                        let message = format!("no repository `{}`", spec.name);
+                        return Err(PortError::new(error.class, "RepositoryMissing", message)
+                            .with_source(error));
+                    }
+                }
             }
-            PortError::new(e.class, "RepositoryMissing", format!("no repository `{}`", spec.name))
-                .with_source(e)
-        })?;
+            config => config?,
+        };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = open.get(spec.name.as_str())
             && Arc::ptr_eq(&known.storage, &storage)
@@ -150,14 +165,12 @@ impl Openings {
         let storage = self.storage(spec)?;
         match place::look(&spec.storage, &*storage)? {
             Found::Nothing => {}
-            Found::Unfinished => place::clear_unfinished(&*storage)?,
-            Found::Something(found) => {
-                return Err(PortError::terminal(
-                    "PlaceTaken",
-                    format!("{found} lies where repository `{}` shall be made", spec.name),
-                )
-                .with_hint("give it an empty folder; nothing that exists is ever overwritten"));
+            // The same is left of an empty one whose migration was killed.
+            Found::Unfinished if self.open(spec).is_ok() => {
+                return Err(taken(spec, "a repository"));
             }
+            Found::Unfinished => place::clear_unfinished(&*storage)?,
+            Found::Something(found) => return Err(taken(spec, &found)),
         }
         Ok(Arc::new(Repository::init(storage, password.expose(), self.options(spec))?))
     }
@@ -174,6 +187,10 @@ impl Openings {
                 return Err(RepositoryObservation::Absent { detail });
             }
             Ok(Found::Unfinished) => {
+                // The same is left of an empty one whose migration was killed.
+                if let Ok(repository) = self.open(spec) {
+                    return Ok(repository);
+                }
                 let detail = format!("a repository at {location} was begun and never finished");
                 return Err(RepositoryObservation::Absent { detail });
             }
@@ -182,6 +199,12 @@ impl Openings {
         }
         self.open(spec).map_err(|error| unknown(&error))
     }
+}
+
+fn taken(spec: &RepositorySpec, found: &str) -> PortError {
+    let message = format!("{found} lies where repository `{}` shall be made", spec.name);
+    PortError::terminal("PlaceTaken", message)
+        .with_hint("give it an empty folder; nothing that exists is ever overwritten")
 }
 
 /// Returns the observation of what could not be looked at.

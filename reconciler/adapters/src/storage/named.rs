@@ -47,7 +47,28 @@ fn bad(shape: &str) -> PortError {
         .with_hint(format!("write it as restic does: {shape}"))
 }
 
-/// Reads a name; what begins as no service's does is a path, which `absolute` makes absolute.
+/// Whether a name with a colon can mean nothing but a folder.
+fn is_path(name: &str) -> bool {
+    ["/", "./", "../"].iter().any(|begin| name.starts_with(begin))
+}
+
+/// Refuses what names no service that is known. Only the word before the colon is repeated: there
+/// may be a password behind it.
+fn unknown(scheme: &str) -> PortError {
+    let hint = match scheme {
+        "http" | "https" => {
+            "for a bucket write s3:https://host/bucket/prefix, for restic's REST server \
+             rest:https://host/path"
+        }
+        _ => {
+            "supported are s3:, gs:, azure:, sftp:, rest: and folders; a folder with a colon in its \
+             name is meant by local:PATH"
+        }
+    };
+    PortError::terminal("BadLocation", format!("`{scheme}:` names no storage")).with_hint(hint)
+}
+
+/// Reads a name; one without a colon is a path, which `absolute` makes absolute.
 pub fn parse(
     name: &str,
     variables: &Variables<'_>,
@@ -71,6 +92,8 @@ pub fn parse(
                  is meant by local:PATH",
             ));
         }
+        // restic's own rule, and for the same reason.
+        Some((scheme, _)) if !is_path(name) => return Err(unknown(scheme)),
         _ => return local(name, absolute),
     };
     let limits = StorageLimits::default();
@@ -278,6 +301,25 @@ mod tests {
             assert_eq!(read(name).unwrap_err().reason, "NotSupported", "{name}");
         }
         assert_eq!(read("local:gs:a").unwrap().location(), "/abs/gs:a");
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_makes_no_folder() {
+        let hint = |name: &str| {
+            let error = read(name).unwrap_err();
+            assert_eq!(error.reason, "BadLocation", "{name}");
+            let said = format!("{} {}", error.chain(), error.hint.unwrap_or_default());
+            assert!(!said.contains("hunter2"), "{said}");
+            said
+        };
+        assert!(hint("https://me:hunter2@host/backups").contains("rest:https://host/path"));
+        for name in ["S3:https://host/b", "gcs:backups:/a", "s3//host:9000/hunter2", "me@nas:/srv"]
+        {
+            assert!(hint(name).contains("supported are s3:"), "{name}");
+        }
+        for name in ["/srv/a:b", "./a:b", "../a:b"] {
+            assert_eq!(read(name).unwrap().location(), format!("/abs/{name}"));
+        }
     }
 
     #[test]

@@ -197,8 +197,16 @@ pub fn refusal(what: String, refused: &Refused) -> PortError {
             clock(what, refused)
         }
         Meaning::Skew => clock(what, refused),
-        Meaning::Credentials => PortError::terminal("WrongCredentials", what)
-            .with_hint("check the secrets that the repository's document names"),
+        Meaning::Credentials => PortError::terminal("WrongCredentials", what).with_hint(
+            "check the credentials: the secrets that the repository's document names, or the \
+                 variables where there is no document",
+        ),
+        // The answer to a look at one file has no body, and so no word that would tell them apart.
+        Meaning::Permission if refused.code.is_empty() => {
+            PortError::terminal("PermissionDenied", what).with_hint(
+                "these credentials are wrong, or they are known and may not do this there",
+            )
+        }
         Meaning::Permission => PortError::terminal("PermissionDenied", what)
             .with_hint("these credentials are known, and may not do this there"),
         Meaning::Region => region(what, refused),

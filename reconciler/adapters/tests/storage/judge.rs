@@ -1,8 +1,8 @@
-//! restic and this engine on the same repository on each real server, and on the emulator of
-//! Google's.
+//! restic and this engine on the same repository on each real server and each emulator.
 
 use std::fs;
 
+use mainstay_tests::services::AZURITE;
 use mover::LocalTarget;
 use repository::{CheckOptions, Depth, RestoreOptions};
 
@@ -44,7 +44,12 @@ fn restore(repository: &Repository, id: repository::Id, into: &Path) {
 
 /// A backup by ours, judged and restored by restic; one by restic, checked and restored by ours.
 fn both_ways(storage: &Arc<dyn Storage>, name: &str, env: &[(&str, &str)]) {
-    let restic = |words: &[&str]| drop(restic(name, words, env));
+    both_ways_with(storage, name, &[], env);
+}
+
+/// As [`both_ways`], with options for each command of restic.
+fn both_ways_with(storage: &Arc<dyn Storage>, name: &str, options: &[&str], env: &[(&str, &str)]) {
+    let restic = |words: &[&str]| drop(restic(name, &[options, words].concat(), env));
     let tmp = tempfile::tempdir().unwrap();
     let (source, out) = (tmp.path().join("src"), tmp.path().join("out"));
     tree(&source);
@@ -149,4 +154,33 @@ fn restic_and_ours_on_the_emulator_of_google() {
     let url = server.url();
     let env = [("STORAGE_EMULATOR_HOST", url.as_str()), ("GOOGLE_ACCESS_TOKEN", "any")];
     both_ways(&whole(spec.service), &name, &env);
+}
+
+/// restic speaks to Azure by TLS and by the account's name in the host's only: a certificate of the
+/// test's own, and a proxy in the place of a name server.
+#[test]
+fn restic_and_ours_on_the_emulator_of_azure() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = format!("{}.blob.azurite.test", AZURITE.0);
+    let names = format!("IP:127.0.0.1,DNS:{host}");
+    let (key, certificate) = errors::certificate(folder.path(), &names);
+    let server = Server::azurite(&["--cert", &certificate, "--key", &key]);
+    let url = format!("https://{}", server.address());
+    server.make_container(&url, "backups", &["--cacert", &certificate]);
+    let mut azure = azure(&url);
+    azure.ca_file = Some(certificate.clone());
+    let spec = remote(Service::Azure(azure));
+    let name = spec.location();
+    let proxy = mainstay_tests::proxy::tunnel(server.address());
+    let suffix = format!("azurite.test:{}", server.port());
+    let env = [
+        ("AZURE_ACCOUNT_NAME", AZURITE.0),
+        ("AZURE_ACCOUNT_KEY", AZURITE.1),
+        ("AZURE_ENDPOINT_SUFFIX", &suffix),
+        ("RESTIC_CACERT", &certificate),
+        ("HTTPS_PROXY", &proxy),
+    ];
+    // restic sends an empty tier unless one is chosen, which the emulator refuses.
+    let options = ["-o", "azure.access-tier=Hot"];
+    both_ways_with(&whole(spec.service), &name, &options, &env);
 }

@@ -30,6 +30,9 @@ pub struct Access {
     /// Write nothing, not even a lock: for storage that can only be read
     #[arg(long, global = true)]
     pub no_lock: bool,
+    /// Neither use nor keep copies of what lies on a storage service
+    #[arg(long, global = true)]
+    pub no_cache: bool,
 }
 
 /// Work on a repository itself.
@@ -50,6 +53,10 @@ pub enum RepositoryCommand {
     Diff(DiffArgs),
     /// Write a file of a snapshot, or a folder as a tar archive, to standard output
     Dump(DumpArgs),
+    /// Show all snapshots as folders, by time, resource and host, until Ctrl-C
+    Mount(MountArgs),
+    /// List or remove the copies that this machine keeps of what lies on storage services
+    Cache(CacheArgs),
     /// Check that everything is there and whole
     Check(CheckArgs),
     /// Remove snapshots by id or by rule; their data goes with the next prune
@@ -98,6 +105,37 @@ pub struct Filter {
     /// Only of this path
     #[arg(long, value_name = "PATH")]
     pub path: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "The snapshots are those of the moment of mounting. The kernel's FUSE is \
+                        needed, and root or the program fusermount3 (package fuse3).
+
+Example: mainstay repository mount /mnt/points --repository local")]
+pub struct MountArgs {
+    /// An empty folder
+    pub folder: PathBuf,
+    #[command(flatten)]
+    pub filter: Filter,
+    /// Let other users look too, each at what the files' own permissions allow
+    #[arg(long)]
+    pub allow_other: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Copies are of indexes, snapshots and folder trees, encrypted as they are \
+                        stored. They save requests; losing them costs time only.
+
+Examples:
+  mainstay repository cache
+  mainstay repository cache --clear")]
+pub struct CacheArgs {
+    /// Remove the copies
+    #[arg(long)]
+    pub clear: bool,
+    /// Only of the repository of this id
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -9,13 +9,16 @@ use std::sync::Arc;
 use adapters::clock::System;
 use adapters::engine::{info_of, is_control};
 use adapters::secrets::Chain;
+use adapters::storage::named::{self, FromEnvironment};
 use model::Timestamp;
 use model::agent::SecretRef;
 use model::cancel::Cancel;
 use model::desired::{FailureDomain, RepositorySpec, StorageSpec};
+use model::error::PortError;
 use model::id::Address;
 use model::observed::SnapshotInfo;
 use model::ports::mover::{Entry, EntryKind};
+use model::ports::secrets::{SecretValue, Secrets};
 use repository::{Change, Id, Repository};
 use serde_json::json;
 
@@ -82,17 +85,48 @@ pub async fn specs(global: &Global, direct: &Direct) -> Result<Specs, CliError> 
     }
 }
 
-fn engine(global: &Global, chain: Arc<Chain>) -> Result<adapters::engine::Repositories, CliError> {
+fn engine(
+    global: &Global,
+    secrets: Arc<dyn Secrets>,
+) -> Result<adapters::engine::Repositories, CliError> {
     // The daemon's own folder, so that both go by the same marks.
     let state = wire::state_folder(global)?;
     Ok(adapters::engine::Repositories::new(adapters::engine::Parts {
-        secrets: chain,
+        secrets,
         clock: Arc::new(System),
         marks: state.join("marks"),
+        cache: wire::cache_folder(&state),
     }))
 }
 
-fn direct_specs(global: &Global, path: &str, file: &Path) -> Result<Specs, CliError> {
+/// Secrets of a place without configuration: the password from its file, credentials of a storage
+/// service from the variables that restic reads.
+struct DirectSecrets {
+    file: Chain,
+    password: SecretRef,
+}
+
+impl Secrets for DirectSecrets {
+    fn resolve(&self, secret: &SecretRef) -> Result<SecretValue, PortError> {
+        if *secret == self.password {
+            return self.file.resolve(secret);
+        }
+        FromEnvironment(variable).resolve(secret)
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn absolute(path: &str) -> Result<String, PortError> {
+    let bad = |why: String| PortError::terminal("BadLocation", why);
+    let path = std::path::absolute(path).map_err(|error| bad(format!("{path:?}: {error}")))?;
+    let text = path.to_str().ok_or_else(|| bad("the current folder's name is not UTF-8".into()))?;
+    Ok(text.to_owned())
+}
+
+fn direct_specs(global: &Global, place: &str, file: &Path) -> Result<Specs, CliError> {
     let lift = |e: std::io::Error| CliError::new(format!("{}: {e}", file.display()));
     // The chain takes files from a folder by name: the file's own folder and name serve.
     let file = file.canonicalize().map_err(lift)?;
@@ -100,13 +134,20 @@ fn direct_specs(global: &Global, path: &str, file: &Path) -> Result<Specs, CliEr
     else {
         return Err(CliError::usage("the password file's name must be UTF-8"));
     };
-    let path = std::path::absolute(path)?;
-    let path =
-        path.to_str().ok_or_else(|| CliError::usage("the repository's path must be UTF-8"))?;
+    let storage = named::parse(place, &variable, absolute)
+        .map_err(|error| CliError { exit: Exit::Usage, ..CliError::from(error) })?;
+    let password = SecretRef(name.to_owned());
+    // Else the password would be sent to the service as its credential.
+    if let StorageSpec::Remote(remote) = &storage
+        && remote.secrets().contains(&&password)
+    {
+        return Err(CliError::usage(format!("a password file cannot be named {name}")));
+    }
+    let place = storage.location();
     let spec = RepositorySpec {
         name: PASSWORD.parse().map_err(usage)?,
-        storage: StorageSpec::Local { path: path.to_owned(), mount_point: false },
-        password: SecretRef(name.to_owned()),
+        storage,
+        password: password.clone(),
         id: None,
         failure_domain: FailureDomain::default(),
         medium: None,
@@ -114,8 +155,9 @@ fn direct_specs(global: &Global, path: &str, file: &Path) -> Result<Specs, CliEr
         immutable: false,
         offline: false,
     };
-    let engine = engine(global, Arc::new(Chain::new().with_folder(folder)))?;
-    Ok(Specs { engine, specs: BTreeMap::from([(path.to_owned(), spec)]) })
+    let secrets = DirectSecrets { file: Chain::new().with_folder(folder), password };
+    let engine = engine(global, Arc::new(secrets))?;
+    Ok(Specs { engine, specs: BTreeMap::from([(place, spec)]) })
 }
 
 /// A point and where it lies.

@@ -33,6 +33,10 @@ pub struct AgentTemplateSpec {
     pub streams: Vec<StreamSpec>,
     /// How it comes back.
     pub recovery: Option<RecoveryStepsSpec>,
+    /// Commands that make the resource anew, without any point, where a `RecoveryPolicy` answers
+    /// `recreate`; they are run again after a crash. One of which no argument is left is left out.
+    #[serde(default)]
+    pub recreate: Vec<CommandSpec>,
     /// How error output is read; the first that fits counts.
     #[serde(default)]
     pub errors: Vec<ErrorRuleSpec>,

@@ -7,12 +7,12 @@ use model::desired::{
     Budget, CommitThen, ConditionKind, Guardrail, Hold, Point, Recovery, RecoveryPolicy, Repeat,
     Response, Scope,
 };
-use model::id::{Address, SnapshotId};
+use model::id::{Address, Name, SnapshotId};
 
 use crate::diagnostics as d;
 use crate::documents::{
     BudgetSpec, CommitThenSpec, IntoSpec, Kind, PointRef, RecoverySpec, RepeatSpec, ResponseSpec,
-    ScopeRef, SelectSpec, Spec,
+    ResponsesSpec, ScopeRef, SelectSpec, Spec,
 };
 use crate::lower::{At, Lowering, text};
 use crate::template::Where;
@@ -161,6 +161,7 @@ impl<'d> Lowering<'d> {
         .into_iter()
         .filter_map(|(kind, response)| response.map(|response| (kind, answer(response))))
         .collect();
+        self.recreatable(&at.at("responses"), &name, responses, &resources);
         let mut seconds = |key: &str, written: Option<&String>| {
             let at = at.at(key);
             written.and_then(|w| text::duration(at.place(), &at.name(), w, &mut self.found))
@@ -183,6 +184,34 @@ impl<'d> Lowering<'d> {
         let policy =
             RecoveryPolicy { name: name.clone(), resources, on, loss_s_max, commit_after_s, then };
         self.lowered.desired.recovery_policies.insert(name, policy);
+    }
+
+    /// Whatever a policy makes anew must have commands for it; the first one without is named.
+    fn recreatable(
+        &mut self,
+        at: &At<'_>,
+        policy: &Name,
+        responses: &ResponsesSpec,
+        resources: &BTreeSet<Address>,
+    ) {
+        let known = &self.lowered.desired.resources;
+        let unable = resources
+            .iter()
+            .filter_map(|address| Some((address, &known.get(address)?.agent)))
+            .find(|(_, agent)| agent.recreate.is_empty());
+        let Some((address, agent)) = unable else { return };
+        let (address, kind) = (address.to_string(), agent.template.to_string());
+        for (key, response) in [
+            ("lost", responses.lost),
+            ("rolledBack", responses.rolled_back),
+            ("replaced", responses.replaced),
+            ("damaged", responses.damaged),
+        ] {
+            if matches!(response, Some(ResponseSpec::Recreate)) {
+                let place = at.at(key).place();
+                self.found.push(d::recreate_unknown(place, policy.as_str(), &address, &kind));
+            }
+        }
     }
 
     pub(super) fn guardrail(&mut self, number: usize) {

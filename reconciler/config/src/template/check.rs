@@ -47,7 +47,10 @@ pub fn check(template: &mut Template<'_>, found: &mut Vec<Diagnostic>) {
 
 /// Returns the lists of commands with the pointers at which they stand.
 fn command_lists<'d>(template: &Template<'d>) -> Vec<(&'static str, &'d [CommandSpec])> {
-    let mut lists = vec![("/probe", template.spec.probe.as_slice())];
+    let mut lists = vec![
+        ("/probe", template.spec.probe.as_slice()),
+        ("/recreate", template.spec.recreate.as_slice()),
+    ];
     if let Some(recovery) = &template.spec.recovery {
         lists.extend([
             ("/recovery/state", recovery.state.as_slice()),

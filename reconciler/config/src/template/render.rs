@@ -145,16 +145,13 @@ impl Job<'_, '_> {
             env,
             tree: self.tree(),
             probe: self.commands("/probe", &spec.probe),
-            session: spec.session.as_ref().map(|session| Session {
-                command: self.command(
-                    "/session",
-                    &session.run,
-                    session.input.as_deref(),
-                    session.timeout.as_deref(),
-                ),
-            }),
+            session: spec
+                .session
+                .as_ref()
+                .map(|session| Session { command: self.whole("/session", session) }),
             streams,
             recovery: self.recovery(),
+            recreate: self.recreate(),
             errors: spec.errors.iter().map(error_rule).collect(),
         }
     }
@@ -193,18 +190,30 @@ impl Job<'_, '_> {
         })
     }
 
+    /// Leaves out commands of which nothing is left, so that one type can let each resource say
+    /// whether and how it is made anew.
+    fn recreate(&mut self) -> Vec<Command> {
+        let mut kept = Vec::new();
+        for (index, command) in self.template.spec.recreate.iter().enumerate() {
+            let at = format!("/recreate/{index}");
+            if !self.arguments(&at, &command.run).is_empty() {
+                kept.push(self.whole(&at, command));
+            }
+        }
+        kept
+    }
+
     fn commands(&mut self, at: &str, commands: &[CommandSpec]) -> Vec<Command> {
         let mut rendered = Vec::with_capacity(commands.len());
         for (index, command) in commands.iter().enumerate() {
-            let at = format!("{at}/{index}");
-            rendered.push(self.command(
-                &at,
-                &command.run,
-                command.input.as_deref(),
-                command.timeout.as_deref(),
-            ));
+            rendered.push(self.whole(&format!("{at}/{index}"), command));
         }
         rendered
+    }
+
+    fn whole(&mut self, at: &str, command: &CommandSpec) -> Command {
+        let (input, timeout) = (command.input.as_deref(), command.timeout.as_deref());
+        self.command(at, &command.run, input, timeout)
     }
 
     fn command(
@@ -214,10 +223,7 @@ impl Job<'_, '_> {
         input: Option<&str>,
         timeout: Option<&str>,
     ) -> Command {
-        let mut argv = Vec::with_capacity(run.len());
-        for (index, arg) in run.iter().enumerate() {
-            self.argument(&format!("{at}/run/{index}"), arg, &mut argv);
-        }
+        let mut argv = self.arguments(at, run);
         if argv.len() > ARGUMENTS_MAX {
             self.fail(&format!("{at}/run"), "it has too many arguments");
             argv.clear();
@@ -231,6 +237,14 @@ impl Job<'_, '_> {
             input: input.map(|text| self.text(&format!("{at}/input"), text)),
             timeout_s: timeout.and_then(units::duration_s).unwrap_or(0),
         }
+    }
+
+    fn arguments(&mut self, at: &str, run: &[ArgSpec]) -> Vec<Arg> {
+        let mut argv = Vec::with_capacity(run.len());
+        for (index, arg) in run.iter().enumerate() {
+            self.argument(&format!("{at}/run/{index}"), arg, &mut argv);
+        }
+        argv
     }
 
     fn argument(&mut self, at: &str, arg: &ArgSpec, argv: &mut Vec<Arg>) {

@@ -166,6 +166,15 @@ pub trait Agents: Send + Sync {
         cancel: &'a Cancel,
     ) -> Boxed<'a, Result<(), PortError>>;
 
+    /// Makes the resource anew by the commands of its type, without any point.
+    fn recreate<'a>(
+        &'a self,
+        target: &'a TargetRef,
+        agent: &'a Agent,
+        token: &'a str,
+        cancel: &'a Cancel,
+    ) -> Boxed<'a, Result<(), PortError>>;
+
     /// Removes a restored place that was never swapped in; idempotent.
     fn discard<'a>(
         &'a self,

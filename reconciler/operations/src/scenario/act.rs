@@ -131,6 +131,7 @@ fn act(
             said("freed what no snapshot needs")
         }
         Action::Restore { .. } => restore(state, step),
+        Action::Recreate { resource, .. } => recreate(state, resource),
         Action::Commit { resource, token } => {
             close(state, token, RecoveryPhase::Committed)?;
             state.aside.remove(token);
@@ -146,6 +147,17 @@ fn act(
             said("adopted")
         }
     }
+}
+
+/// Puts an empty thing in place and measures it.
+fn recreate(state: &mut State, address: &Address) -> Result<Did, String> {
+    state.memory.deeds.entry(Deed::Recreated).or_default().push(state.now);
+    let made = Thing::default();
+    let marker = made.marker.clone();
+    state.resources.insert(address.clone(), made);
+    let (names, reason) = (holders(state, address), "it was made anew".to_owned());
+    control(state, &names, ControlBody::Baseline { address: address.clone(), marker, reason })?;
+    said("made anew")
 }
 
 struct Made<'a> {

@@ -155,6 +155,11 @@ fn absence_is_never_deletion(case: &Case<'_>) -> Found {
         {
             found.push(by(step, "it is put where nothing could be seen"));
         }
+        if let Action::Recreate { resource, .. } = &step.action
+            && unseen(resource)
+        {
+            found.push(by(step, "it is made anew where nothing could be seen"));
+        }
     }
     found
 }
@@ -411,6 +416,9 @@ fn restores_once(case: &Case<'_>) -> Found {
     let mut found = Found::new();
     let mut restored: BTreeSet<&Address> = BTreeSet::new();
     for step in &case.plan.steps {
+        if let Action::Recreate { resource, over, .. } = &step.action {
+            found.extend(recreated(case, step, (resource, *over), &mut restored));
+        }
         let Action::Restore { resource, token, elsewhere, over, recovery, .. } = &step.action
         else {
             continue;
@@ -449,6 +457,27 @@ fn restores_once(case: &Case<'_>) -> Found {
         if restored.contains(resource) || awaiting(&case.view, resource).is_some() {
             found.push(by(step, "a recovery of the resource is not finished"));
         }
+    }
+    found
+}
+
+/// What is made anew is as exclusive as what is restored.
+fn recreated<'a>(
+    case: &Case<'_>,
+    step: &Step,
+    (resource, over): (&'a Address, Over),
+    restored: &mut BTreeSet<&'a Address>,
+) -> Found {
+    let mut found = Found::new();
+    if !restored.insert(resource) || awaiting(&case.view, resource).is_some() {
+        found.push(by(step, "another recovery has the resource"));
+    }
+    if over == Over::Live && step.class != Class::Destructive {
+        found.push(by(step, "live data is made anew, and it is not called destructive"));
+    }
+    let alone = Precondition::NoOtherRecovery { resource: resource.clone(), token: None };
+    if !step.preconditions.contains(&alone) {
+        found.push(by(step, "it does not look again for other recoveries"));
     }
     found
 }

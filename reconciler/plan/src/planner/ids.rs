@@ -57,6 +57,10 @@ pub fn restore(resource: &Address, recovery: Option<&Name>) -> StepId {
     }
 }
 
+pub(crate) fn recreate(resource: &Address) -> StepId {
+    StepId(format!("recreate/{resource}"))
+}
+
 pub(crate) fn commit(resource: &Address) -> StepId {
     StepId(format!("commit/{resource}"))
 }

@@ -10,6 +10,7 @@ mod incremental;
 mod kept;
 mod order;
 mod recovery;
+mod recreate;
 mod repositories;
 mod restore;
 mod selection;

@@ -130,7 +130,7 @@ fn kind_rank(action: &Action) -> u8 {
         Action::Adopt { .. } => 1,
         Action::Rollback { .. } => 2,
         Action::Commit { .. } => 3,
-        Action::Restore { .. } => 4,
+        Action::Restore { .. } | Action::Recreate { .. } => 4,
         Action::Backup { .. } => 5,
         Action::Verify { .. } => 6,
         Action::Expire { .. } => 7,

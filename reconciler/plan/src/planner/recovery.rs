@@ -7,6 +7,7 @@ use model::observed::{Observation, RecoveryPhase, RecoveryRecord};
 use model::plan::{Action, Class, Condition, Estimate, Precondition, Step};
 use model::receipt::Marker;
 
+use super::recreate::recreate;
 use super::restore::{Wanted, restore};
 use super::selection::{self, Chosen};
 use super::{Draft, ids};
@@ -501,11 +502,7 @@ fn answer(draft: &mut Draft<'_, '_>, address: &Address) {
     match (response, policy) {
         (Response::Restore, Some(policy)) => by_policy(draft, address, &condition, policy),
         (Response::Adopt, Some(policy)) => adopt(draft, address, &condition, policy),
-        (Response::Recreate, _) => {
-            let reason =
-                format!("it is {word}, and this version cannot make it anew; answer with restore");
-            draft.defer(ids::restore(address, None), "RecreateUnsupported", reason);
-        }
+        (Response::Recreate, Some(policy)) => recreate(draft, address, &condition, policy),
         (_, policy) => {
             let who = policy.map_or("no recovery policy answers".to_owned(), |policy| {
                 format!("policy {} answers hold", policy.name)
@@ -605,7 +602,7 @@ pub(crate) fn describe(condition: &Condition) -> String {
 }
 
 /// A dependency that is not healthy and is not brought back in this plan.
-fn blocked(draft: &Draft<'_, '_>, address: &Address) -> Option<String> {
+pub(super) fn blocked(draft: &Draft<'_, '_>, address: &Address) -> Option<String> {
     let unhealthy = |a: &Address| {
         draft
             .condition(a)

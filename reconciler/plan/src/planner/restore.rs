@@ -25,9 +25,12 @@ pub(super) struct Wanted<'w, 'a> {
 
 /// What lies in the place, how far putting something over it can do harm, and how it is known
 /// again.
-fn place(draft: &Draft<'_, '_>, wanted: &Wanted<'_, '_>) -> (Over, Class, Option<Precondition>) {
-    let address = wanted.address;
-    if wanted.recovery.is_some_and(|doc| doc.into.is_some()) {
+pub(super) fn place(
+    draft: &Draft<'_, '_>,
+    address: &Address,
+    recovery: Option<&Recovery>,
+) -> (Over, Class, Option<Precondition>) {
+    if recovery.is_some_and(|doc| doc.into.is_some()) {
         return (Over::Nothing, Class::Mutating, None);
     }
     let unmoved = |marker| Precondition::ResourceUnmoved { resource: address.clone(), marker };
@@ -42,7 +45,7 @@ fn place(draft: &Draft<'_, '_>, wanted: &Wanted<'_, '_>) -> (Over, Class, Option
                 (Over::Live, Class::Destructive)
             };
             // A document was written for whatever is there; only its identity must not change.
-            let mut expected = if wanted.recovery.is_some() {
+            let mut expected = if recovery.is_some() {
                 Marker { identity: marker.identity.clone(), ..Marker::default() }
             } else {
                 Marker { counts: Default::default(), ..marker.clone() }
@@ -63,7 +66,7 @@ pub(super) fn restore(draft: &mut Draft<'_, '_>, wanted: Wanted<'_, '_>) {
     let point = wanted.chosen.point;
     let elsewhere = wanted.recovery.is_some_and(|doc| doc.into.is_some());
     let id = ids::restore(address, wanted.recovery_name.as_ref());
-    let (over, class, unmoved) = place(draft, &wanted);
+    let (over, class, unmoved) = place(draft, address, wanted.recovery);
     let mut preconditions = vec![
         draft.repository_is(point.repository),
         Precondition::SnapshotsExist {

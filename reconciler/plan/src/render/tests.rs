@@ -264,6 +264,7 @@ fn every_kind() -> Vec<World> {
         World::protected().absent("shop/files").policy(&["shop/files"], &on(Response::Restore)),
         World::protected().unknown("shop/files"),
         World::shop().absent("shop/files"),
+        anew(),
         World::protected().found_with("shop/files", Default::default(), Some(3), Some("bad page")),
         World::protected()
             .point("local", "a2", "shop/files", ago(0), |r| r.marker = position(3))
@@ -272,6 +273,17 @@ fn every_kind() -> Vec<World> {
                 model::receipt::Marker { identity: Some("two".to_owned()), ..position(3) },
             ),
     ]
+}
+
+/// Something lost whose type can make it anew.
+fn anew() -> World {
+    World::protected()
+        .absent("shop/files")
+        .policy(&["shop/files"], &[(ConditionKind::Lost, Response::Recreate)])
+        .with(|w| {
+            let files = w.desired.resources.get_mut(&address("shop/files")).unwrap();
+            files.agent.recreate.push(model::agent::Command::default());
+        })
 }
 
 #[test]
@@ -303,6 +315,7 @@ fn json_is_what_its_schema_says() {
         "expire",
         "reclaim",
         "restore",
+        "recreate",
         "commit",
         "rollback",
         "adopt",

@@ -106,9 +106,13 @@ fn sign(step: &Step) -> (&'static str, Label) {
         (Action::Expire { .. } | Action::Reclaim { .. } | Action::Commit { .. }, _) => {
             ("-", Label::Remove)
         }
-        (Action::Restore { .. } | Action::Rollback { .. } | Action::Adopt { .. }, _) => {
-            ("~", Label::Change)
-        }
+        (
+            Action::Restore { .. }
+            | Action::Recreate { .. }
+            | Action::Rollback { .. }
+            | Action::Adopt { .. },
+            _,
+        ) => ("~", Label::Change),
     }
 }
 

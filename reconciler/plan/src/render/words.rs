@@ -25,17 +25,21 @@ pub fn title(step: &Step) -> String {
         }
         Action::Reclaim { repository } => format!("reclaim {repository}"),
         Action::Restore { resource, repository, snapshot, over, elsewhere, .. } => {
-            let place = match (elsewhere, over) {
-                (true, _) => "in another place",
-                (false, Over::Nothing) => "where nothing is",
-                (false, Over::Remains) => "over what remains",
-                (false, Over::Live) => "over live data",
-            };
+            let place = if *elsewhere { "in another place" } else { place(*over) };
             format!("restore {resource} from {} in {repository}, {place}", snapshot.short())
         }
+        Action::Recreate { resource, over, .. } => format!("recreate {resource}, {}", place(*over)),
         Action::Commit { resource, token } => format!("commit recovery {token} of {resource}"),
         Action::Rollback { resource, token } => format!("roll back recovery {token} of {resource}"),
         Action::Adopt { resource, .. } => format!("adopt {resource} as it is"),
+    }
+}
+
+fn place(over: Over) -> &'static str {
+    match over {
+        Over::Nothing => "where nothing is",
+        Over::Remains => "over what remains",
+        Over::Live => "over live data",
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::crypto;
 
 /// What a repository says of itself.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// Format version: 1 or 2.
     pub version: u32,

@@ -147,6 +147,8 @@ pub struct LockInfo {
     pub exclusive: bool,
     /// Whether its holder only waits for an exclusive one.
     pub waits: bool,
+    /// Whether it keeps the config of a repository that was being migrated.
+    pub keeps_config: bool,
     /// Who holds it.
     pub owner: Owner,
     /// Whether its holder is surely or very likely gone.
@@ -205,6 +207,7 @@ fn judge(id: Id, lock: LockJson, me: &Owner, now: Timestamp) -> LockInfo {
         time: lock.time,
         exclusive: lock.exclusive,
         waits: lock.mainstay_waits,
+        keeps_config: lock.mainstay_config.is_some(),
         stale: fate == Fate::Dead || old,
         // One of ours stops by itself well before its lock is that old, so on this host, whose
         // clock is the same, it may go even where its process cannot be looked at.
@@ -275,12 +278,12 @@ pub(crate) fn keep_config(
     save(store, &lock)
 }
 
-/// Returns the config that a lock keeps.
-pub(crate) fn kept_config(store: &Store) -> Result<Option<Config>, PortError> {
+/// Returns the config that a lock keeps, and that lock.
+pub(crate) fn kept_config(store: &Store) -> Result<Option<(Id, Config)>, PortError> {
     for (id, _) in store.list(FileKind::Lock)? {
         let kept = store.load(FileKind::Lock, &id).and_then(|json| parse(&json));
         if let Ok(LockJson { mainstay_config: Some(config), .. }) = kept {
-            return Ok(Some(config));
+            return Ok(Some((id, config)));
         }
     }
     Ok(None)

@@ -18,6 +18,7 @@ use model::error::{ErrorClass, PortError};
 use model::ports::storage::{FileKind, NOT_FOUND};
 
 use crate::id::Id;
+use crate::migrate;
 use crate::store::Store;
 use file::{Claim, write};
 pub use file::{Instance, LockInfo, Owner, STALE_AFTER};
@@ -84,6 +85,9 @@ fn look(
             continue;
         }
         if lock.reclaimable {
+            if lock.keeps_config {
+                migrate::settle(store)?;
+            }
             store.delete(FileKind::Lock, &lock.id)?;
         } else if lock.exclusive || (exclusive && !lock.waits) {
             return Err(conflict(&lock, now));

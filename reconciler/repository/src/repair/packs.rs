@@ -68,6 +68,9 @@ impl Repository {
         progress: &dyn ProgressSink,
         cancel: &Cancel,
     ) -> Result<SalvageReport, PortError> {
+        if let Some(stored) = self.uncached()? {
+            return stored.salvage(packs, aside, progress, cancel);
+        }
         self.erasable()?;
         let meter = Meter::new(progress);
         let lock = self.lock(true, cancel)?;

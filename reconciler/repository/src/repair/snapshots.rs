@@ -75,6 +75,9 @@ impl Repository {
         progress: &dyn ProgressSink,
         cancel: &Cancel,
     ) -> Result<Vec<RepairedSnapshot>, PortError> {
+        if let Some(stored) = self.uncached()? {
+            return stored.repair_snapshots(snapshots, options, receipt, progress, cancel);
+        }
         self.writable()?;
         if options.forget && !options.dry_run {
             self.erasable()?;

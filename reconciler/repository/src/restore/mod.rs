@@ -93,6 +93,10 @@ impl Repository {
         progress: &dyn ProgressSink,
         cancel: &Cancel,
     ) -> Result<RestoreSummary, PortError> {
+        // A restore proves what is stored, not what this machine has copies of.
+        if let Some(stored) = self.uncached()? {
+            return stored.restore(snapshot, target, options, progress, cancel);
+        }
         let meter = Meter::new(progress);
         let _lock = self.lock(false, cancel)?;
         let snapshot = self.snapshot(snapshot)?;

@@ -55,6 +55,30 @@ pub fn restic(repo: &Path, args: &[&str]) -> String {
     out
 }
 
+/// A small file system of its own; unmounted when dropped.
+pub struct Small(pub PathBuf);
+
+impl Small {
+    pub fn mount(at: PathBuf, size: &str) -> Self {
+        fs::create_dir(&at).unwrap();
+        let size = format!("size={size}");
+        let done = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "none"])
+            .arg(&at)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "this test mounts a small tmpfs, which needs root: {said}");
+        Self(at)
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 /// A key derivation that costs nothing, for tests.
 pub const CHEAP: Kdf = Kdf { log_n: 8, r: 8, p: 1 };
 

@@ -364,6 +364,25 @@ impl Agents for SimulatedAgents {
         self.ended(agent, token, false, cancel)
     }
 
+    fn recreate<'a>(
+        &'a self,
+        _target: &'a TargetRef,
+        agent: &'a Agent,
+        _token: &'a str,
+        cancel: &'a Cancel,
+    ) -> Boxed<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            let at = place(agent);
+            let act = |world: &mut World, _| {
+                let now_ms = world.now_ms();
+                let thing = reach(world, agent)?;
+                thing.make_anew(now_ms);
+                Ok(())
+            };
+            self.0.call(Op::AgentsRecreate, &at, Some(cancel), act).await
+        })
+    }
+
     fn discard<'a>(
         &'a self,
         _target: &'a TargetRef,

@@ -35,11 +35,9 @@ impl Director {
     pub(crate) async fn come_to_rest(&mut self) {
         self.stop(true).await;
         self.stop(false).await;
-        let rolled_back = matches!(self.scenario.documents.then, documents::Then::Rollback(_));
+        let begun = matches!(self.scenario.documents.then, documents::Then::Rollback(_));
         self.calm();
-        if rolled_back {
-            self.finish_rollbacks().await;
-        }
+        self.finish_rollbacks(begun).await;
         let actor = self.enter(0, 0, false);
         let world = wire(&self.shared, actor);
         let owner = owner("daemon", actor, &*world.clock);
@@ -51,8 +49,7 @@ impl Director {
         let observer: Arc<dyn Observer> = watching.clone();
         let cancel = Cancel::default();
         let time = self.shared.lock().time.clone();
-        let mut last = None;
-        let mut kept = Kept::default();
+        let (mut last, mut kept) = (None, Kept::default());
         for _ in 0..PASSES_MAX {
             let result =
                 runtime::daemon::one_pass(&world, &*lease, &mut kept, &observer, &cancel).await;
@@ -106,7 +103,10 @@ impl Director {
 
     /// A rollback that was done on its target and could not be noted is tried again for as long as
     /// the policy asks for it. Where a person takes that back, the same person ends what was begun.
-    async fn finish_rollbacks(&mut self) {
+    async fn finish_rollbacks(&mut self, begun: bool) {
+        if !begun {
+            return;
+        }
         for at in 0..self.scenario.documents.resources.len() {
             let name = thing_name(&self.scenario, at);
             let begun = {

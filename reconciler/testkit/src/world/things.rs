@@ -190,6 +190,15 @@ impl Thing {
         Some(Live { rows, identity, position, damaged: false })
     }
 
+    /// Puts something empty in place of whatever is there, as a declaration says it.
+    pub fn make_anew(&mut self, now_ms: i64) {
+        self.server.1 += 1;
+        let (identity, position) = self.server;
+        self.live = Some(Live { rows: Shared::default(), identity, position, damaged: false });
+        self.note(now_ms);
+        self.empty_by_word = true;
+    }
+
     /// Returns the recovery that is in place and not ended.
     pub fn open_recovery(&self) -> Option<&str> {
         let open = self.recoveries.iter().find(|(_, r)| r.stage != Stage::Beside);

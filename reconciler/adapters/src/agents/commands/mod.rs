@@ -18,7 +18,7 @@ use model::receipt::Marker;
 
 use super::facts::Facts;
 use super::invoke::{Holes, Invoker};
-use super::unknown;
+use super::{short_token, unknown};
 use crate::fault;
 use crate::transport::OpenSession;
 use lazy::LazySource;
@@ -55,6 +55,29 @@ pub(super) fn probe(
         }
         Err(failed) => unknown(&failed.error),
     }
+}
+
+/// Makes a resource anew; its type may hold folders or streams.
+pub(super) fn recreate(
+    invoker: &Invoker,
+    agent: &Agent,
+    token: &str,
+    cancel: &Cancel,
+) -> Result<(), PortError> {
+    if agent.recreate.is_empty() {
+        return Err(PortError::terminal(
+            "NoRecreation",
+            format!("the type `{}` says nothing of how it is made anew", agent.template),
+        )
+        .with_hint("add `recreate` to the template"));
+    }
+    let holes = Holes {
+        token: Some(short_token(token)),
+        scratch: Some(invoker.scratch()?),
+        ..Holes::default()
+    };
+    invoker.run(agent, &agent.recreate, &holes, DATA_TIME, cancel)?;
+    Ok(())
 }
 
 /// A resource on its way to being open: hooks have run, a session may hold.

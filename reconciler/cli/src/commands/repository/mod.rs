@@ -1,9 +1,11 @@
 //! `mainstay repository`: everything that can be done with a repository by hand.
 
+mod cache;
 mod care;
 mod change;
 mod keys;
 mod look;
+mod mount;
 mod repair;
 
 use std::collections::BTreeMap;
@@ -38,17 +40,21 @@ struct Desk<'d> {
 struct Open {
     lock_wait: Duration,
     no_lock: bool,
+    no_cache: bool,
 }
 
 impl Open {
     fn new(access: &Access) -> Result<Self, CliError> {
         let lock_wait = Duration::from_secs(duration_s(&access.retry_lock)?);
-        Ok(Self { lock_wait, no_lock: access.no_lock })
+        Ok(Self { lock_wait, no_lock: access.no_lock, no_cache: access.no_cache })
     }
 
     fn apply(self, options: &mut Options) {
         options.lock_wait = self.lock_wait;
         options.read_only = self.no_lock;
+        if self.no_cache {
+            options.cache = None;
+        }
     }
 }
 
@@ -104,6 +110,7 @@ pub async fn run(global: &Global, args: &RepositoryArgs, ui: &Ui) -> Result<Exit
         Command::Find(below) => return hand::find(global, below, ui).await,
         Command::Diff(below) => return hand::diff(global, below, ui).await,
         Command::Dump(below) => return hand::dump(global, below, ui).await,
+        Command::Cache(below) => return cache::run(global, below, ui),
         _ => {}
     }
     let say = ui.clone();
@@ -118,6 +125,7 @@ pub async fn run(global: &Global, args: &RepositoryArgs, ui: &Ui) -> Result<Exit
     match &args.command {
         Command::Init => tokio::task::block_in_place(|| change::init(&desk)),
         Command::List(below) => look::list(&desk, below),
+        Command::Mount(below) => mount::run(&desk, below).await,
         Command::Check(below) => desk.each(&|repository| care::check(&desk, repository, below)),
         Command::Forget(below) => {
             let (name, repository) = desk.one()?;
@@ -149,9 +157,11 @@ pub async fn run(global: &Global, args: &RepositoryArgs, ui: &Ui) -> Result<Exit
         Command::Unlock(below) => desk.each(&|repository| care::unlock(&desk, repository, below)),
         Command::Migrate => desk.each(&|repository| care::migrate(&desk, repository)),
         // Served above.
-        Command::Ls(_) | Command::Find(_) | Command::Diff(_) | Command::Dump(_) => {
-            Err(CliError::internal("the command was served already"))
-        }
+        Command::Ls(_)
+        | Command::Find(_)
+        | Command::Diff(_)
+        | Command::Dump(_)
+        | Command::Cache(_) => Err(CliError::internal("the command was served already")),
     }
 }
 

@@ -43,6 +43,15 @@ fn act(mut w: World, step: &Step, made: &mut BTreeMap<String, SnapshotId>) -> Wo
             let id = made[of.as_str()].clone();
             w.proven(id.as_str())
         }
+        Action::Recreate { resource, .. } => {
+            let made = position(0);
+            let body = ControlBody::Baseline {
+                address: resource.clone(),
+                marker: made.clone(),
+                reason: "test".to_owned(),
+            };
+            control(w.found(&resource.to_string(), made), "local", body)
+        }
         Action::Expire { repository, snapshots, .. } => {
             if let Some(RepositoryObservation::Known { snapshots: there, .. }) =
                 w.observed.repositories.get_mut(&repository)

@@ -10,4 +10,5 @@ mod incremental;
 mod matrix;
 mod properties;
 mod recovery;
+mod recreate;
 mod repositories;

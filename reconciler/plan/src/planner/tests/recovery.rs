@@ -150,12 +150,6 @@ fn adopt_takes_the_state_that_is_there() {
 }
 
 #[test]
-fn recreate_is_said_to_be_missing() {
-    let world = counted().policy(&["shop/files"], &[(ConditionKind::Lost, Response::Recreate)]);
-    assert_eq!(world.absent("shop/files").deferred(), ["restore/shop/files RecreateUnsupported"]);
-}
-
-#[test]
 fn an_unproven_point_is_verified_before_it_is_brought_back() {
     let world = answered().absent("shop/files").with(|w| w.observed.memory.evidence.clear());
     let steps = world.steps();

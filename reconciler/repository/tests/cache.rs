@@ -1,0 +1,248 @@
+//! Copies on this machine spare requests to storage that is far away, and never stand in for it.
+#![allow(clippy::unwrap_used)] // Suites fail by panicking.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use common::*;
+use mainstay_repository::storage::LocalStorage;
+use mainstay_repository::storage::decorators::{Hooked, Operation};
+use mainstay_repository::{
+    CacheFolder, CheckOptions, Depth, Options, Repository, RestoreOptions, SnapshotRepair,
+};
+use model::cancel::Cancel;
+use model::ports::storage::FileKind;
+use model::progress::Silent;
+use mover::LocalTarget;
+
+/// Requests by what is asked for.
+type Counts = Arc<Mutex<BTreeMap<(Operation, &'static str), usize>>>;
+
+/// Opens a repository as another process would, and counts its requests.
+fn opened(path: &Path, cache: Option<&Path>) -> (Repository, Counts) {
+    let counts = Counts::default();
+    let count = Arc::clone(&counts);
+    let storage = Hooked::new(Arc::new(LocalStorage::new(path)), move |operation, kind, _, act| {
+        *count.lock().unwrap().entry((operation, kind.folder())).or_default() += 1;
+        act()
+    });
+    let options = Options { cache: cache.map(CacheFolder::new), ..options() };
+    (Repository::open(Arc::new(storage), PASSWORD.as_bytes(), options).unwrap(), counts)
+}
+
+fn loads(counts: &Counts) -> BTreeMap<&'static str, usize> {
+    let counts = counts.lock().unwrap();
+    let loads = counts
+        .iter()
+        .filter(|((operation, _), _)| matches!(operation, Operation::Load | Operation::LoadRange));
+    let mut by_kind = BTreeMap::new();
+    for ((_, kind), count) in loads {
+        *by_kind.entry(*kind).or_default() += count;
+    }
+    by_kind
+}
+
+/// Backs up as the engine does: compared with the newest snapshot.
+fn backup_again(repository: &Repository, source: &Path) {
+    let mut options = backup_options();
+    options.parent = repository.snapshots().unwrap().last().map(|snapshot| snapshot.id);
+    backup_with(repository, source, &options);
+}
+
+fn make_source(root: &Path) {
+    for folder in 0..20 {
+        let folder = root.join(format!("d{folder}"));
+        fs::create_dir_all(&folder).unwrap();
+        for file in 0..5 {
+            fs::write(folder.join(format!("f{file}")), format!("{folder:?} {file}")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_unchanged_backup_fetches_nothing_again() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (source, path) = (tmp.path().join("src"), tmp.path().join("repo"));
+    let cache = tmp.path().join("cache");
+    make_source(&source);
+    drop(init_at(&path));
+    for round in 0..3 {
+        // What this process writes, the next one has.
+        backup_again(&opened(&path, Some(&cache)).0, &source);
+        fs::write(source.join("d7/changing"), format!("{round}")).unwrap();
+    }
+    backup_again(&opened(&path, Some(&cache)).0, &source);
+    let fetched = |cache| {
+        let (repository, counts) = opened(&path, cache);
+        counts.lock().unwrap().clear();
+        backup_again(&repository, &source);
+        assert!(repository.locks().unwrap().is_empty());
+        loads(&counts)
+    };
+    let without = fetched(None);
+    assert!(without["data"] > 0 && without["index"] > 0 && without["snapshots"] > 0, "{without:?}");
+    let with = fetched(Some(&cache));
+    for kind in ["data", "index", "snapshots"] {
+        // The one point that the backup without copies has just made.
+        let news = usize::from(kind == "snapshots");
+        assert!(*with.get(kind).unwrap_or(&0) <= news, "{kind}: {with:?}, without {without:?}");
+    }
+    // What others have written is fetched once, and then is there.
+    restic(&path, &["backup", source.to_str().unwrap()]);
+    let (repository, counts) = opened(&path, Some(&cache));
+    let snapshots = repository.snapshots().unwrap().len();
+    assert_eq!(loads(&counts)["snapshots"], 1, "restic's");
+    let (repository, counts) = opened(&path, Some(&cache));
+    assert_eq!(repository.snapshots().unwrap().len(), snapshots);
+    assert_eq!(loads(&counts).get("snapshots"), None);
+    restic(&path, &["check", "--read-data"]);
+}
+
+#[test]
+fn what_is_stored_is_looked_at_and_not_its_copy() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (source, path) = (tmp.path().join("src"), tmp.path().join("repo"));
+    let cache = tmp.path().join("cache");
+    make_source(&source);
+    drop(init_at(&path));
+    let (first, _) = opened(&path, Some(&cache));
+    let (old, new) = (backup(&first, &source).snapshot.id, backup(&first, &source).snapshot.id);
+    drop(first);
+    // Gone here is gone, whatever lies in the cache.
+    let (repository, _) = opened(&path, Some(&cache));
+    repository.snapshots().unwrap();
+    restic(&path, &["forget", &old.hex()]);
+    let (repository, _) = opened(&path, Some(&cache));
+    assert_eq!(repository.snapshots().unwrap().len(), 1);
+    assert_eq!(repository.snapshot(&old).unwrap_err().reason, "NotFound");
+    assert_eq!(repository.snapshot(&new).unwrap().id, new);
+
+    // Every stored byte of trees, indexes and snapshots changes; the copies are whole.
+    let whole = CheckOptions { depth: Depth::Structure, snapshots: Vec::new(), threads: 1 };
+    let check = |repository: &Repository| {
+        repository.check(&whole, &Silent, &Cancel::default()).map(|report| report.faults.len())
+    };
+    assert_eq!(check(&repository).unwrap(), 0);
+    for kind in [FileKind::Pack, FileKind::Index, FileKind::Snapshot] {
+        let folder = path.join(kind.folder());
+        let out = std::process::Command::new("find").arg(&folder).args(["-type", "f"]).output();
+        let files = String::from_utf8(out.unwrap().stdout).unwrap();
+        let kept: Vec<(&str, Vec<u8>)> =
+            files.lines().map(|file| (file, fs::read(file).unwrap())).collect();
+        for (file, bytes) in &kept {
+            let mut bytes = bytes.clone();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            drop(fs::remove_file(file));
+            fs::write(file, bytes).unwrap();
+        }
+        let (repository, _) = opened(&path, Some(&cache));
+        let found = check(&repository);
+        assert!(found.as_ref().map_or(true, |faults| *faults > 0), "{kind:?}: {found:?}");
+        if kind == FileKind::Pack {
+            let mend = SnapshotRepair { forget: false, dry_run: true };
+            let mended = repository
+                .repair_snapshots(&[], &mend, &|r, _| r.clone(), &Silent, &Cancel::default())
+                .unwrap();
+            assert_eq!(mended.len(), 1, "its trees are lost where it lies");
+        }
+        for (file, bytes) in &kept {
+            drop(fs::remove_file(file));
+            fs::write(file, bytes).unwrap();
+        }
+    }
+    assert_eq!(check(&opened(&path, Some(&cache)).0).unwrap(), 0);
+}
+
+#[test]
+fn a_restore_proves_what_is_stored() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (source, path) = (tmp.path().join("src"), tmp.path().join("repo"));
+    let cache = tmp.path().join("cache");
+    // Nothing but trees is stored of these.
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("empty"), "").unwrap();
+    drop(init_at(&path));
+    let id = backup(&opened(&path, Some(&cache)).0, &source).snapshot.id;
+    let attempt = |to: &str| {
+        let (repository, _) = opened(&path, Some(&cache));
+        let mut file = Vec::new();
+        let listed = repository.ls(&id, &Cancel::default(), &mut |path, _| {
+            if path.ends_with(b"/empty") {
+                file = path.to_vec();
+            }
+            Ok(true)
+        });
+        listed.unwrap();
+        let dumped = repository.dump(&id, &file, &mut Vec::new(), &Cancel::default());
+        let archived = repository.dump_tar(&id, b"/", &mut Vec::new(), &Cancel::default());
+        let to = tmp.path().join(to);
+        fs::create_dir(&to).unwrap();
+        let target = LocalTarget::open(&to).unwrap();
+        let options = RestoreOptions::default();
+        let restored = repository.restore(&id, &target, &options, &Silent, &Cancel::default());
+        let restored = restored.is_ok_and(|summary| summary.problems.is_empty());
+        (dumped.is_ok(), archived.is_ok(), restored)
+    };
+    assert_eq!(attempt("whole"), (true, true, true));
+    fs::remove_dir_all(path.join("data")).unwrap();
+    assert_eq!(attempt("lost"), (false, false, false), "copies here are no proof");
+}
+
+#[test]
+fn checks_of_a_long_run_fetch_the_index_once() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (source, path) = (tmp.path().join("src"), tmp.path().join("repo"));
+    make_source(&source);
+    drop(init_at(&path));
+    backup(&open_at(&path), &source);
+    let (repository, counts) = opened(&path, Some(&tmp.path().join("cache")));
+    let whole = CheckOptions { depth: Depth::Structure, snapshots: Vec::new(), threads: 1 };
+    for _ in 0..3 {
+        assert_eq!(repository.check(&whole, &Silent, &Cancel::default()).unwrap().faults, []);
+    }
+    assert_eq!(loads(&counts)["index"], 1);
+}
+
+#[test]
+fn a_cache_that_is_spoiled_full_or_forbidden_costs_nothing() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (source, path) = (tmp.path().join("src"), tmp.path().join("repo"));
+    make_source(&source);
+    drop(init_at(&path));
+    let spoil = |cache: &Path| {
+        let out = std::process::Command::new("find").arg(cache).args(["-type", "f"]).output();
+        let files = String::from_utf8(out.unwrap().stdout).unwrap();
+        for (n, file) in files.lines().filter(|file| !file.ends_with(".TAG")).enumerate() {
+            let whole = fs::read(file).unwrap();
+            let mut flipped = whole.clone();
+            flipped[whole.len() / 2] ^= 1;
+            let (half, twice) = (whole[..whole.len() / 2].to_vec(), whole.repeat(2));
+            let spoiled = &[half, flipped, Vec::new(), twice][n % 4];
+            fs::write(file, spoiled).unwrap();
+        }
+        files.lines().count()
+    };
+    let cache = tmp.path().join("cache");
+    for round in 0..4 {
+        fs::write(source.join("d7/changing"), format!("{round}")).unwrap();
+        backup_again(&opened(&path, Some(&cache)).0, &source);
+        assert!(spoil(&cache) > 3);
+        let (repository, _) = opened(&path, Some(&cache));
+        assert_eq!(repository.snapshots().unwrap().len(), round + 1);
+    }
+    // A disk that fills up under the copies, and a place where nothing can be made.
+    let small = Small::mount(tmp.path().join("small"), "64k");
+    for place in [small.0.join("cache"), "/proc/cache".into()] {
+        for round in 4..7 {
+            fs::write(source.join("d7/changing"), format!("{round} {}", place.display())).unwrap();
+            backup_again(&opened(&path, Some(&place)).0, &source);
+        }
+        assert!(opened(&path, Some(&place)).0.snapshots().unwrap().len() > 6);
+    }
+    restic(&path, &["check", "--read-data"]);
+}
