@@ -167,7 +167,8 @@ impl World {
         let went_back = self.shows_going_back(&place, clock_ms, None);
         // One that is empty, and of which no point ever held anything, was never seen otherwise.
         let always_empty = thing.reachable && thing.live.is_some() && !was_full;
-        if thing.was_away(since_ms, now_ms) && !misled && !always_empty {
+        let right = always_empty || thing.empty_by_word;
+        if thing.was_away(since_ms, now_ms) && !misled && !right {
             self.broke("P1", format!("points of {name} go while it is away"));
             return;
         }
