@@ -239,13 +239,17 @@ pub struct BackupRequest {
     pub token: String,
 }
 
+/// Longest wait after a failure, in seconds: an hourly backup is then missed once at the most.
+pub const BACKOFF_MAX_S: u64 = 3600;
+
 /// When a failed step may be tried again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Backoff {
     /// Failures in a row.
     pub failures: u32,
-    /// Not before this instant.
+    /// Not before this instant; one that is further ahead than [`BACKOFF_MAX_S`] was written by a
+    /// clock that was wrong, and says nothing.
     pub until: Timestamp,
     /// The last error, in one line.
     pub error: String,

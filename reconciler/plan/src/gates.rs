@@ -3,18 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use model::desired::{Budget, Desired, Guardrail, Hold, Scope};
 use model::digest::Digest;
 use model::id::{Address, Name, StepId};
-use model::observed::{Deed, Observed, RecoveryPhase};
+use model::observed::{BACKOFF_MAX_S, Deed, Observed, RecoveryPhase};
 use model::plan::{Action, Class, Due, Over, Plan, Precondition, Step, Wait};
 
 use crate::alarms::{Alarm, alarms, in_last_hours};
 use crate::condition::conditions;
 use crate::planner::step_digest;
 use crate::slots::{Opening, opening};
-use crate::view::View;
+use crate::view::{CLOCK_TOLERANCE, View};
 
 /// Returns what each step of a plan waits for at an instant; an empty list means ready.
 ///
@@ -69,7 +69,9 @@ fn is_swapping(view: &View<'_>, step: &Step) -> bool {
 
 fn backoff(view: &View<'_>, step: &Step) -> Option<Wait> {
     let backoff = view.observed.memory.backoff.get(step.id.as_str())?;
-    (backoff.until > view.now)
+    let left = backoff.until.duration_since(view.now);
+    let longest = SignedDuration::from_secs(BACKOFF_MAX_S as i64) + CLOCK_TOLERANCE;
+    (left.is_positive() && left <= longest)
         .then(|| Wait::Backoff { until: backoff.until, error: backoff.error.clone() })
 }
 

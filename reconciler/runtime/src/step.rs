@@ -10,7 +10,7 @@ use model::desired::{Desired, Hooks, RepositorySpec, Resource};
 use model::error::{ErrorClass, PortError};
 use model::id::{Address, Name, PlanId, SnapshotId, StepId};
 use model::journal::{Body, Outcome};
-use model::observed::{Backoff, Deed, Observation, Observed, RepositoryObservation};
+use model::observed::{BACKOFF_MAX_S, Backoff, Deed, Observation, Observed, RepositoryObservation};
 use model::plan::{Action, Class, Due, Precondition, SnapshotRef, Step};
 use model::ports::agents::OpenSource;
 use model::ports::engine::BackupOrder;
@@ -64,8 +64,6 @@ impl Success {
 
 /// First wait after a failure, in seconds; doubled with each further one.
 const BACKOFF_FIRST_S: u64 = 30;
-/// Longest wait after a failure, in seconds: an hourly backup is then missed once at the most.
-const BACKOFF_MAX_S: u64 = 3600;
 
 /// Runs one step.
 pub(crate) async fn run(

@@ -26,6 +26,9 @@ use crate::world::{Seen, World};
 /// How far the clocks of two machines may differ, as `docs/semantics.md` says.
 const TOLERANCE_MS: i64 = 10 * 60_000;
 
+/// Passes of one daemon in an hour, at the most: some rows of six, as persons and slots wake it.
+const PASSES_AN_HOUR_MAX: usize = 60;
+
 impl World {
     /// What the commit asks for that an actor works for.
     pub(crate) fn asked(&self, actor: usize) -> Option<&Documents> {
@@ -166,6 +169,17 @@ impl World {
         let seen: Vec<String> = self.actors[actor].pass.stores.keys().cloned().collect();
         self.states[state].lineage.seen.extend(seen);
         self.actors[actor].running.clear();
+    }
+
+    /// A daemon has made a pass: it rests between most of them (P10).
+    pub(crate) fn rests_between(&mut self, actor: usize) {
+        let now_ms = self.now_ms();
+        let passes = &mut self.actors[actor].passes_ms;
+        passes.retain(|at| now_ms - at < 3_600_000);
+        passes.push(now_ms);
+        if passes.len() > PASSES_AN_HOUR_MAX {
+            self.broke("P10", format!("{PASSES_AN_HOUR_MAX} passes in an hour and more"));
+        }
     }
 
     /// Whether a state that went back could know it: a point that it made and forgot is visible.

@@ -5,6 +5,7 @@ use model::receipt::ControlBody;
 
 use crate::documents::{self, Then};
 use crate::world::World;
+use crate::world::stores::Snap;
 use crate::world::things::{Kind, Stage};
 
 /// How much earlier than its time a recovery may end: what clocks differ and calls take.
@@ -55,12 +56,16 @@ impl World {
         let shows = state.doubt.as_ref().is_some_and(|doubt| self.could_notice(actor, doubt));
         let visible = self.actors[actor].pass.stores.keys();
         let mut bodies = visible.filter_map(|path| self.stores.get(path)?.body.as_ref());
-        let noted = bodies.any(|body| {
-            body.controls().iter().any(|control| {
-                matches!(&control.body, ControlBody::RecoveryServed { token, .. }
-                    if token == wanted)
-            })
-        });
+        // The note of this very attempt says nothing of an earlier one.
+        let since_ms = self.actors[actor].pass.since_ms;
+        let is_note = |snap: &Snap| {
+            snap.made_ms < since_ms
+                && snap.control.as_ref().is_some_and(|control| {
+                    matches!(&control.body, ControlBody::RecoveryServed { token, .. }
+                        if token == wanted)
+                })
+        };
+        let noted = bodies.any(|body| body.snaps.values().any(is_note));
         lost && !shows && !noted
     }
 

@@ -289,6 +289,7 @@ impl Engine for SimulatedEngine {
             };
             if let Some(found) = body.snaps.get_mut(snapshot) {
                 found.proven = true;
+                body.read.insert(snapshot.clone());
             }
             Ok(Verified { counts: counts(&files), failures: Vec::new() })
         };
@@ -317,8 +318,9 @@ impl Engine for SimulatedEngine {
                     PortError::terminal("Damaged", "stored content is damaged or missing")
                 })?;
                 files.retain(|name, _| wanted(name));
-                if let Some(found) = body.snaps.get_mut(snapshot) {
-                    found.proven |= paths.is_empty();
+                if let Some(found) = body.snaps.get_mut(snapshot).filter(|_| paths.is_empty()) {
+                    found.proven = true;
+                    body.read.insert(snapshot.clone());
                 }
                 if let Some(at) = &folder {
                     world.put_beside(at, &files, fault == Some(Fault::Partial))?;

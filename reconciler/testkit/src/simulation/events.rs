@@ -123,8 +123,9 @@ impl Director {
                 store.copy.clone_from(&store.body);
             }),
             Event::StoreGoesBack(store) => self.store(store, |store, now_ms| {
-                if store.copy.is_some() && store.body.is_some() {
-                    store.body.clone_from(&store.copy);
+                if let (Some(copy), Some(body)) = (&store.copy, &mut store.body) {
+                    let before = std::mem::replace(body, copy.clone());
+                    body.was_proven_as(&before);
                     store.went_back_ms = Some(now_ms);
                 }
             }),

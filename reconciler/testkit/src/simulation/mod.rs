@@ -174,6 +174,7 @@ impl Observer for Watching {
 impl PassListener for Watching {
     fn passed(&self, report: &PassReport<'_>) {
         let mut world = self.shared.lock();
+        world.rests_between(self.actor);
         match (&report.pass, &report.error) {
             (Some(pass), _) => {
                 world.on_passed(self.actor);

@@ -18,6 +18,7 @@ use crate::documents::{self, Proof, SECRET};
 use crate::faults::Op;
 use crate::scenario::Push;
 use crate::world::World;
+use crate::world::stores::Snap;
 use crate::world::things::Stage;
 
 /// Passes within which the world comes to rest. Restores, their proofs, the backups after them,
@@ -261,7 +262,7 @@ impl World {
         let damaged = thing.live.as_ref().is_some_and(|live| live.damaged);
         let unwell = if damaged { "damaged" } else { "lost" };
         let went_back = self.shows_going_back(&documents::place(name), self.now_ms(), None);
-        let of = |snap: &crate::world::stores::Snap| {
+        let of = |snap: &Snap| {
             snap.info.address.as_ref().is_some_and(|a| a.resource.as_str() == name)
                 && snap.info.receipt.as_ref().is_some_and(|r| r.complete && r.files > 0)
         };
@@ -293,6 +294,9 @@ impl World {
                 }
             }
             None if thing.empty_by_word && thing.live.is_some() => {}
+            // Made anew empty, filled, and emptied before any point showed that.
+            None if thing.live.is_some()
+                && thing.made_anew_ms.is_some_and(|at| !self.was_full_since(&of, at)) => {}
             // Noted as served beside the data, never put in place, and forgotten by our memory:
             // such a token is served (`docs/semantics.md`, "Recoveries"), and the plan tells a
             // person so.
@@ -312,6 +316,18 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Whether a point that holds something was made since an instant.
+    fn was_full_since(&self, of: &impl Fn(&Snap) -> bool, at_ms: i64) -> bool {
+        let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
+        bodies.flat_map(|body| body.points()).any(|snap| {
+            let receipt = snap.info.receipt.as_ref();
+            let counts = receipt.map(|receipt| &receipt.marker.counts);
+            // A dump of nothing is a file all the same.
+            let full = counts.is_some_and(|counts| counts.values().any(|count| *count > 0));
+            of(snap) && full && snap.made_ms > at_ms
+        })
     }
 
     /// Whether a token of a thing is noted as served that never was put in place.

@@ -72,6 +72,8 @@ pub struct Actor {
     pub skewed_ms: i64,
     /// What its pass saw.
     pub pass: PassFacts,
+    /// When its passes of the last hour ended.
+    pub passes_ms: Vec<i64>,
     /// Steps that it began and did not end.
     pub running: BTreeMap<StepId, Action>,
     /// The last plan that it wrote down.

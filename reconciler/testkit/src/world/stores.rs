@@ -47,12 +47,14 @@ pub struct Body {
     pub snaps: BTreeMap<SnapshotId, Snap>,
     /// Content by fingerprint.
     pub blobs: BTreeMap<u64, Blob>,
+    /// Points that were ever read whole, also those that are gone.
+    pub read: BTreeSet<SnapshotId>,
 }
 
 impl Body {
     /// Returns an empty repository.
     pub fn new(id: RepositoryId) -> Self {
-        Self { id, snaps: BTreeMap::new(), blobs: BTreeMap::new() }
+        Self { id, snaps: BTreeMap::new(), blobs: BTreeMap::new(), read: BTreeSet::new() }
     }
 
     /// Stores files, and returns by which fingerprints they are found again.
@@ -79,6 +81,15 @@ impl Body {
             files.insert(name.clone(), blob.bytes.clone());
         }
         Some(files)
+    }
+
+    /// Takes over which snapshots were read in another state of this place: that the bytes of one
+    /// are those of a copy since then shows nowhere.
+    pub fn was_proven_as(&mut self, other: &Self) {
+        self.read.extend(other.read.iter().cloned());
+        for (id, snap) in &mut self.snaps {
+            snap.proven |= self.read.contains(id);
+        }
     }
 
     /// Returns whether a snapshot could be brought back now.

@@ -88,6 +88,8 @@ pub struct Thing {
     pub measured_since_ms: i64,
     /// A person rolled a recovery back, and what came back was empty: that is right by their word.
     pub empty_by_word: bool,
+    /// When it was last made anew, and so empty.
+    pub made_anew_ms: Option<i64>,
 }
 
 impl Thing {
@@ -108,6 +110,7 @@ impl Thing {
             away: Vec::new(),
             measured_since_ms: now_ms - 1,
             empty_by_word: false,
+            made_anew_ms: None,
         };
         thing.note(now_ms);
         thing
@@ -197,6 +200,7 @@ impl Thing {
         self.live = Some(Live { rows: Shared::default(), identity, position, damaged: false });
         self.note(now_ms);
         self.empty_by_word = true;
+        self.made_anew_ms = Some(now_ms);
     }
 
     /// Returns the recovery that is in place and not ended.

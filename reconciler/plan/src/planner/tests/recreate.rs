@@ -144,7 +144,7 @@ fn full_points_stay_until_an_empty_one_is_called_right() {
     let (marker, reason) = (made.clone(), "it was made anew".to_owned());
     let body = ControlBody::Baseline { address: address("shop/files"), marker, reason };
     let world = declared()
-        .keep("files", keep_last(1))
+        .keep("shop", keep_last(1))
         .point("local", "a0", "shop/files", ago(2), |r| r.marker = position(130))
         .proven("a0")
         .control("local", now(), body);
