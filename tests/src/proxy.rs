@@ -102,7 +102,8 @@ impl Proxy {
 }
 
 /// Starts a proxy that connects whoever asks for any host (`CONNECT`) with one address, and returns
-/// its URL: names that no name server knows lead to a service on loopback. It ends with the process.
+/// its URL: names that no name server knows lead to a service on loopback. It ends with the
+/// process.
 pub fn tunnel(upstream: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();

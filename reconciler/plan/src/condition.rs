@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use model::id::Address;
+use model::id::{Address, Name};
 use model::observed::{Observation, RecoveryPhase, RecoveryRecord};
 use model::plan::Condition;
 use model::receipt::{Marker, Receipt};
 
-use crate::view::{Baseline, RepositoryState, View};
+use crate::view::{Baseline, PointRef, RepositoryState, View};
 
 /// The condition of every resource of the desired state. Only what is not healthy takes room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -203,6 +203,18 @@ fn emptied_since(view: &View<'_>, address: &Address, entries: Option<u64>) -> Op
     let receipt = points.find(|receipt| receipt.complete)?;
     let (at, marker) = (receipt.taken_at, &receipt.marker);
     emptied(view, address, &Baseline { at, marker, receipt: Some(receipt) }, entries)
+}
+
+/// Whether something is empty and its newest good point in a repository is not: whatever made it
+/// so, nobody has yet seen a point of that state and called it right.
+pub(crate) fn newly_empty(view: &View<'_>, address: &Address, repository: &Name) -> Option<String> {
+    let Some(Observation::Known { entries, .. }) = view.observed.resources.get(address) else {
+        return None;
+    };
+    let good = |point: &PointRef<'_>| view.is_good(point) && !view.is_future(point.taken_at());
+    let receipt = view.points_in(address, repository).rfind(good)?.receipt()?;
+    let (at, marker) = (receipt.taken_at, &receipt.marker);
+    emptied(view, address, &Baseline { at, marker, receipt: Some(receipt) }, *entries)
 }
 
 /// A content that equals an older point's and not the newest's went back.

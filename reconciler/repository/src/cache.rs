@@ -7,7 +7,7 @@
 //! asked here: files are looked for that a listing or an index has just named, and `check`,
 //! `repair`, restores and dumps read the storage itself. Losing all of it costs time only. Several
 //! processes share a folder: copies appear whole, and one that another process removes meanwhile is
-//! fetched again. A folder that cannot be used (no space, no rights) is left alone after one warning.
+//! fetched again. A folder that cannot be used (no space, no rights) is left alone after a warning.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};

@@ -192,8 +192,8 @@ impl Repository {
     }
 
     /// Returns the same repository read without copies on this machine, if it is read with them:
-    /// what is looked at is then what is stored. It is kept, or each restore and check of a long run
-    /// would fetch the index again.
+    /// what is looked at is then what is stored. It is kept, or each restore and check of a long
+    /// run would fetch the index again.
     pub(crate) fn uncached(&self) -> Result<Option<&Self>, PortError> {
         if self.store.cache.is_none() {
             return Ok(None);

@@ -141,6 +141,9 @@ impl fmt::Display for Scenario {
     }
 }
 
+/// From this seed on, policies make things anew as well; those before stay what they were.
+pub const ANEW_FROM: u64 = 1_000_000;
+
 /// Returns the scenario of a seed.
 pub fn scenario(seed: u64) -> Scenario {
     let mut random = Random::of(seed, "configuration");
@@ -149,8 +152,35 @@ pub fn scenario(seed: u64) -> Scenario {
     let length_ms = i64::try_from(random.within(6, 20)).unwrap_or(6) * HOUR_MS;
     let interval_min = random.one_of(&[45, 60, 90]);
     let events = events(&mut Random::of(seed, "events"), &documents, length_ms);
-    let faults = faults(&mut Random::of(seed, "faults"));
+    let mut faults = faults(&mut Random::of(seed, "faults"));
+    let mut documents = documents;
+    if seed >= ANEW_FROM {
+        made_anew(&mut Random::of(seed, "anew"), &mut documents, &mut faults);
+    }
     Scenario { seed, documents, in_place, interval_min, events, faults, length_ms }
+}
+
+/// Lets policies make things anew instead of restoring them, and that go wrong.
+fn made_anew(random: &mut Random, documents: &mut Documents, faults: &mut Vec<FaultAt>) {
+    for answer in documents.answers.values_mut() {
+        if random.percent(60) {
+            "recreate".clone_into(answer);
+        }
+    }
+    if random.percent(50) {
+        let fault = random.one_of(&[
+            Fault::Fails,
+            Fault::FailsForGood,
+            Fault::Hangs,
+            Fault::DoneButFails,
+            Fault::KilledBefore(Fate::Kept),
+            Fault::KilledAfter(Fate::Kept),
+            Fault::KilledAfter(Fate::Lost),
+            Fault::KilledAfter(Fate::Old),
+        ]);
+        let (op, nth, forever) = (Op::AgentsRecreate, random.within(1, 3), random.percent(10));
+        faults.push(FaultAt { op, nth, forever, fault });
+    }
 }
 
 fn first_documents(random: &mut Random) -> Documents {

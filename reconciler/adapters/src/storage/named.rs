@@ -61,8 +61,8 @@ fn unknown(scheme: &str) -> PortError {
              rest:https://host/path"
         }
         _ => {
-            "supported are s3:, gs:, azure:, sftp:, rest: and folders; a folder with a colon in its \
-             name is meant by local:PATH"
+            "supported are s3:, gs:, azure:, sftp:, rest: and folders; a folder with a colon in \
+             its name is meant by local:PATH"
         }
     };
     PortError::terminal("BadLocation", format!("`{scheme}:` names no storage")).with_hint(hint)

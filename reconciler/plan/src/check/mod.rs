@@ -16,7 +16,7 @@ use model::plan::{Action, Class, Over, Plan, Precondition, SnapshotRef, Step, Wa
 use serde::{Deserialize, Serialize};
 
 use crate::alarms::alarms;
-use crate::condition::{awaiting, conditions};
+use crate::condition::{awaiting, conditions, newly_empty};
 use crate::planner::erasure::{belongs, cooled};
 use crate::planner::{destructive_digest, holds_nothing, plan_id, step_digest, unread_for_token};
 use crate::view::{RepositoryState, View};
@@ -140,6 +140,9 @@ fn absence_is_never_deletion(case: &Case<'_>) -> Found {
                 Some(Observation::Known { damaged: None, .. })
             ) {
                 found.push(by(step, "points go while the resource is not seen"));
+            }
+            if let Some(why) = newly_empty(&case.view, resource, repository) {
+                found.push(by(step, format!("points go although {why}")));
             }
             found.extend(unruled(case, step, resource, repository, snapshots));
         }

@@ -10,6 +10,7 @@ use model::plan::{
 
 use super::recovery::describe;
 use super::{Draft, ids};
+use crate::condition::newly_empty;
 use crate::render::points;
 use crate::retention::{Candidate, Standing, Verdict, judge, removable};
 use crate::slots::Calendar;
@@ -196,6 +197,9 @@ fn refusal(
             "the newest point is suspicious; if it is right, `mainstay accept suspicious:{id}`"
         );
         return Some(("SuspiciousPoint", reason));
+    }
+    if let Some(why) = newly_empty(view, address, repository) {
+        return Some(("ResourceEmpty", format!("{why}, and no later point is known to be right")));
     }
     if !view.observed.memory.known {
         return Some((

@@ -84,8 +84,10 @@ fn goes_before(step: &Step, action: &Action, asked: Option<&Documents>, unread: 
         ) => unread && read == snapshot && repository == from,
         // What something depends on is back before it.
         (
-            Action::Restore { resource: first, elsewhere: false, recovery: None, .. },
-            Action::Restore { resource, elsewhere: false, recovery: None, .. },
+            Action::Restore { resource: first, elsewhere: false, recovery: None, .. }
+            | Action::Recreate { resource: first, .. },
+            Action::Restore { resource, elsewhere: false, recovery: None, .. }
+            | Action::Recreate { resource, .. },
         ) => asked.is_some_and(|asked| asked.depends(resource, first)),
         // A prune finds all that was forgotten.
         (Action::Expire { repository, .. }, Action::Reclaim { repository: pruned }) => {

@@ -114,12 +114,40 @@ impl World {
 
     /// Live data is replaced only with a person's yes, and only if it is what the plan saw.
     fn swap_may_be(&mut self, actor: usize, place: &str, token: &str, restoring: &Restoring) {
+        if restoring.by_policy {
+            let recoveries = self.things.get(place).map(|thing| &thing.recoveries);
+            let begun = recoveries.and_then(|recoveries| recoveries.get(token));
+            let since_ms = begun.map_or(i64::MAX, |of| of.prepared_ms);
+            self.policy_may(actor, place, since_ms);
+        }
+    }
+
+    /// Something is about to be made anew.
+    pub fn on_recreate(&mut self, actor: usize, place: &str) {
+        let of = |action: &Action| match action {
+            Action::Recreate { resource, .. } => {
+                documents::place(resource.resource.as_str()) == place
+            }
+            _ => false,
+        };
+        if !self.runs(actor, of) {
+            self.broke("P3", format!("{place} is made anew by no step"));
+        }
+        let open = self.things.get(place).and_then(|thing| thing.open_recovery());
+        if let Some(open) = open.map(str::to_owned)
+            && self.one_memory(actor)
+        {
+            self.broke("P7", format!("{place} is made anew over {open}, which is not ended"));
+        }
+        // What is written while its commands begin is theirs to see.
+        self.policy_may(actor, place, i64::MAX);
+    }
+
+    /// What a policy puts over something, and when it began to.
+    fn policy_may(&mut self, actor: usize, place: &str, prepared_ms: i64) {
         let Some(thing) = self.things.get(place).cloned() else { return };
         let live = thing.live.as_ref().is_some_and(|l| !l.damaged && !l.rows.is_empty());
         let damaged = thing.live.as_ref().is_some_and(|l| l.damaged);
-        if !restoring.by_policy {
-            return;
-        }
         if let Some(why) = self.git_went_back(actor) {
             self.broke("P8", format!("{place} is restored although {why}"));
         }
@@ -136,7 +164,6 @@ impl World {
             self.broke("P3", format!("{place} is replaced without a look at it"));
             return;
         };
-        let prepared_ms = thing.recoveries.get(token).map_or(i64::MAX, |of| of.prepared_ms);
         let now = thing.live.as_ref().map(|live| thing.stored(live));
         let wrote_since = last.at_ms >= prepared_ms && now != last.stored;
         if disturbed_ms > last.at_ms || wrote_since {

@@ -79,7 +79,8 @@ impl World {
         let gone = asked.resources.iter().filter(|resource| {
             let thing = self.things.get(&documents::place(&resource.name));
             thing.is_some_and(|thing| {
-                thing.was_away(since_ms, self.now_ms()) && thing.history.len() > 1
+                let declared = thing.empty_by_word && thing.live.is_some();
+                thing.was_away(since_ms, self.now_ms()) && thing.history.len() > 1 && !declared
             })
         });
         let gone = gone.count();
@@ -139,7 +140,8 @@ impl World {
                 continue;
             };
             let name = address.resource.as_str();
-            self.point_may_go(actor, name, id, was_full(&body, address));
+            let empty = !was_full(&body, address) || self.known_empty(actor, &body, address);
+            self.point_may_go(actor, name, id, empty);
             let stays = body.points().any(|other| {
                 !ids.contains(&other.info.id)
                     && other.info.address.as_ref() == Some(address)
@@ -152,8 +154,25 @@ impl World {
         }
     }
 
+    /// Whether a thing was made empty by declaration, and its newest point says so with a person's
+    /// yes.
+    fn known_empty(&self, actor: usize, body: &Body, address: &Address) -> bool {
+        let place = documents::place(address.resource.as_str());
+        let declared = self.things.get(&place).is_some_and(|thing| thing.empty_by_word);
+        let points = body.points().filter(|of| of.info.address.as_ref() == Some(address));
+        let newest = points.max_by_key(|point| point.info.time);
+        let receipt = newest.and_then(|point| Some((&point.info.id, point.info.receipt.as_ref()?)));
+        let accepted = &self.states[self.actors[actor].state].accepted;
+        let right = |id: &SnapshotId| accepted.contains(&format!("suspicious:{id}"));
+        declared
+            && receipt.is_some_and(|(id, receipt)| {
+                receipt.marker.counts.values().all(|count| *count == 0)
+                    && (receipt.suspicious.is_none() || right(id))
+            })
+    }
+
     /// A point goes only by a document, and only while its thing is there and as it should be.
-    fn point_may_go(&mut self, actor: usize, name: &str, id: &SnapshotId, was_full: bool) {
+    fn point_may_go(&mut self, actor: usize, name: &str, id: &SnapshotId, empty: bool) {
         let ruled = self.asked(actor).is_some_and(|asked| {
             asked.keep_last.is_some() && asked.resources.iter().any(|r| r.name == name)
         });
@@ -166,8 +185,8 @@ impl World {
         let (place, clock_ms) = (documents::place(name), self.clock_ms(actor));
         let went_back = self.shows_going_back(&place, clock_ms, None);
         // One that is empty, and of which no point ever held anything, was never seen otherwise.
-        let always_empty = thing.reachable && thing.live.is_some() && !was_full;
-        let right = always_empty || thing.empty_by_word;
+        let rightly_empty = thing.reachable && thing.live.is_some() && empty;
+        let right = rightly_empty || thing.empty_by_word;
         if thing.was_away(since_ms, now_ms) && !misled && !right {
             self.broke("P1", format!("points of {name} go while it is away"));
             return;

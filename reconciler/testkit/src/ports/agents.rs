@@ -373,10 +373,12 @@ impl Agents for SimulatedAgents {
     ) -> Boxed<'a, Result<(), PortError>> {
         Box::pin(async move {
             let at = place(agent);
+            let actor = self.0.actor;
             let act = |world: &mut World, _| {
+                reach(world, agent)?;
+                world.on_recreate(actor, &at);
                 let now_ms = world.now_ms();
-                let thing = reach(world, agent)?;
-                thing.make_anew(now_ms);
+                reach(world, agent)?.make_anew(now_ms);
                 Ok(())
             };
             self.0.call(Op::AgentsRecreate, &at, Some(cancel), act).await

@@ -115,7 +115,8 @@ pub fn builtin() -> Arc<BTreeMap<String, Vec<u8>>> {
             let text = format!(
                 "apiVersion: mainstay.dev/v1\nkind: AgentTemplate\nmetadata: {{ name: {name} }}\n\
                  spec:\n  description: A simulated thing\n  parameters:\n    {parameter}: \
-                 {{ type: string, required: true, description: Where it lies. }}\n{data}"
+                 {{ type: string, required: true, description: Where it lies. }}\n  \
+                 recreate: [{{ run: [tool] }}]\n{data}"
             );
             (format!("templates/{name}.yaml"), text.into_bytes())
         };

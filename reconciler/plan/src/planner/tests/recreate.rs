@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use model::agent::{Arg, Command};
 use model::desired::{Budget, ConditionKind, Response};
 use model::plan::{Action, Class, Over, Precondition, Wait};
-use model::receipt::ControlBody;
+use model::receipt::{ControlBody, Marker};
 
 use crate::check::{Promise, check};
 use crate::planner::plan_id;
@@ -136,6 +136,31 @@ fn once_made_it_is_well() {
     let world = declared().control("local", now(), baseline).found("shop/files", made);
     assert_eq!(world.steps(), [""; 0]);
     assert_eq!(world.deferred(), [""; 0]);
+}
+
+#[test]
+fn full_points_stay_until_an_empty_one_is_called_right() {
+    let made = Marker::default();
+    let (marker, reason) = (made.clone(), "it was made anew".to_owned());
+    let body = ControlBody::Baseline { address: address("shop/files"), marker, reason };
+    let world = declared()
+        .keep("files", keep_last(1))
+        .point("local", "a0", "shop/files", ago(2), |r| r.marker = position(130))
+        .proven("a0")
+        .control("local", now(), body);
+    let full = world.clone().found("shop/files", made.clone());
+    assert_eq!(full.steps(), ["expire/shop/files/local"]);
+    let empty = world.clone().found_with("shop/files", made.clone(), Some(0), None);
+    assert_eq!(empty.deferred(), ["expire/shop/files/local ResourceEmpty"]);
+    let plan = full.plan();
+    let found = check(&empty.desired, &empty.observed, &plan);
+    assert!(found.iter().any(|v| v.promise == Promise::P1 && v.detail.contains("it is empty")));
+    let seen = empty
+        .point("local", "a2", "shop/files", ago(0), |r| {
+            (r.slot, r.files) = (Some(now()), 0);
+        })
+        .proven("a2");
+    assert_eq!(seen.steps(), ["expire/shop/files/local"]);
 }
 
 #[test]
