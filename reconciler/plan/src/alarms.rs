@@ -62,7 +62,7 @@ impl Alarm {
             // harms nothing, whatever we forgot.
             Kind::Memory => {
                 removes
-                    || (by_policy && step.class == Class::Destructive)
+                    || step.class == Class::Destructive
                     || settles
                     || matches!(step.action, Action::Init { .. })
             }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::desired::{Desired, Erasure};
+use model::desired::{Desired, Erasure, RepositorySpec};
 use model::error::PortError;
 use model::id::Name;
 use model::observed::{Observed, RepositoryObservation, SnapshotInfo};
@@ -90,13 +90,20 @@ fn has_foreign_receipts(desired: &Desired, observed: &Observed) -> bool {
 
 /// Whether there are repositories and each of them could be looked at.
 fn sees_every_repository(desired: &Desired, observed: &Observed) -> bool {
-    let seen = |name| {
-        matches!(
-            observed.repositories.get(name),
-            Some(RepositoryObservation::Known { .. } | RepositoryObservation::Absent { .. })
-        )
+    let seen = |(name, spec): (&Name, &RepositorySpec)| {
+        observed.repositories.get(name).is_some_and(|seen| is_seen(seen, spec.id.is_some()))
     };
-    !desired.repositories.is_empty() && desired.repositories.keys().all(seen)
+    !desired.repositories.is_empty() && desired.repositories.iter().all(seen)
+}
+
+/// Whether what was found says what a repository holds. One whose id git names was there once: its
+/// absence is that of a disk.
+fn is_seen(seen: &RepositoryObservation, named: bool) -> bool {
+    match seen {
+        RepositoryObservation::Known { .. } => true,
+        RepositoryObservation::Absent { .. } => !named,
+        RepositoryObservation::Unknown { .. } => false,
+    }
 }
 
 /// Returns the highest epoch that receipts and control records of this state carry, those left out
@@ -140,6 +147,13 @@ mod tests {
             free_bytes: None,
             waste_bytes: None,
         }
+    }
+
+    #[test]
+    fn what_git_names_and_is_not_there_was_not_seen() {
+        let absent = RepositoryObservation::Absent { detail: "no such folder".to_owned() };
+        assert!(is_seen(&absent, false) && !is_seen(&absent, true));
+        assert!(is_seen(&holding(1), true));
     }
 
     #[test]

@@ -91,7 +91,13 @@ fn a_lost_state_observes_and_backs_up() {
         ]
     );
     let document = world.recovery("back", "shop/db", |_| {});
-    assert_eq!(document.steps()[0], "restore/shop/db/back", "git is no part of our state");
+    assert_eq!(
+        document.steps()[0],
+        "restore/shop/db/back waits alarm:memory",
+        "nobody knows whether it was done already"
+    );
+    let gone = document.absent("shop/db");
+    assert_eq!(gone.steps()[0], "restore/shop/db/back", "nothing is lost by it");
 }
 
 #[test]
