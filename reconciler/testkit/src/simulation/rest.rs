@@ -301,6 +301,8 @@ impl World {
             // such a token is served (`docs/semantics.md`, "Recoveries"), and the plan tells a
             // person so.
             None if self.states[0].ever_doubted && self.noted_in_vain(name) => {}
+            // Nothing is put beside what it depends on while that is not well.
+            None if self.stands_on_unwell(documents, name) => {}
             None if documents.answer(unwell) == "restore" => {
                 let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
                 let can = bodies.into_iter().any(|body| {
@@ -316,6 +318,20 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Whether something that a thing depends on is not well.
+    fn stands_on_unwell(&self, documents: &documents::Documents, name: &str) -> bool {
+        let Some(at) = documents.resources.iter().position(|r| r.name == name) else {
+            return false;
+        };
+        let before = documents.resources[..=at].windows(2).rev();
+        let chain = before.take_while(|pair| pair[1].dependent).map(|pair| &pair[0].name);
+        chain.into_iter().any(|name| {
+            let thing = self.things.get(&documents::place(name));
+            let live = thing.and_then(|thing| thing.live.as_ref());
+            live.is_none_or(|live| live.damaged || live.rows.is_empty())
+        })
     }
 
     /// Whether a point that holds something was made since an instant.
