@@ -19,7 +19,7 @@ use crate::faults::Op;
 use crate::scenario::Push;
 use crate::world::World;
 use crate::world::stores::Snap;
-use crate::world::things::Stage;
+use crate::world::things::{Stage, Thing};
 
 /// Passes within which the world comes to rest. Restores, their proofs, the backups after them,
 /// expiry and what a person is asked in between take about ten.
@@ -293,10 +293,7 @@ impl World {
                     }
                 }
             }
-            None if thing.empty_by_word && thing.live.is_some() => {}
-            // Made anew empty, filled, and emptied before any point showed that.
-            None if thing.live.is_some()
-                && thing.made_anew_ms.is_some_and(|at| !self.was_full_since(&of, at)) => {}
+            None if self.rightly_empty(&thing, &of) => {}
             // Noted as served beside the data, never put in place, and forgotten by our memory:
             // such a token is served (`docs/semantics.md`, "Recoveries"), and the plan tells a
             // person so.
@@ -332,6 +329,13 @@ impl World {
             let live = thing.and_then(|thing| thing.live.as_ref());
             live.is_none_or(|live| live.damaged || live.rows.is_empty())
         })
+    }
+
+    /// Whether something is empty by a person's or its policy's word, also when it was filled since
+    /// and emptied again before any point showed that.
+    fn rightly_empty(&self, thing: &Thing, of: &impl Fn(&Snap) -> bool) -> bool {
+        let unseen = thing.made_anew_ms.is_some_and(|at| !self.was_full_since(of, at));
+        thing.live.is_some() && (thing.empty_by_word || unseen)
     }
 
     /// Whether a point that holds something was made since an instant.
