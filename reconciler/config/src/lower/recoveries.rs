@@ -1,6 +1,6 @@
 //! Lowers `Recovery`, `RecoveryPolicy`, `Guardrail` and `Hold`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use model::agent::Agent;
 use model::desired::{
@@ -151,17 +151,9 @@ impl<'d> Lowering<'d> {
         let at = At::spec(document);
         let owner = format!("RecoveryPolicy `{name}`");
         let resources = self.select_or_all(spec.select.as_ref(), &at, &owner);
-        let responses = &spec.responses;
-        let on: BTreeMap<ConditionKind, Response> = [
-            (ConditionKind::Lost, responses.lost),
-            (ConditionKind::RolledBack, responses.rolled_back),
-            (ConditionKind::Replaced, responses.replaced),
-            (ConditionKind::Damaged, responses.damaged),
-        ]
-        .into_iter()
-        .filter_map(|(kind, response)| response.map(|response| (kind, answer(response))))
-        .collect();
-        self.recreatable(&at.at("responses"), &name, responses, &resources);
+        let answers = answers(&spec.responses);
+        self.recreatable(&at.at("responses"), &name, &answers, &resources);
+        let on = answers.into_iter().map(|(_, kind, response)| (kind, response)).collect();
         let mut seconds = |key: &str, written: Option<&String>| {
             let at = at.at(key);
             written.and_then(|w| text::duration(at.place(), &at.name(), w, &mut self.found))
@@ -191,7 +183,7 @@ impl<'d> Lowering<'d> {
         &mut self,
         at: &At<'_>,
         policy: &Name,
-        responses: &ResponsesSpec,
+        answers: &[(&str, ConditionKind, Response)],
         resources: &BTreeSet<Address>,
     ) {
         let known = &self.lowered.desired.resources;
@@ -201,16 +193,9 @@ impl<'d> Lowering<'d> {
             .find(|(_, agent)| agent.recreate.is_empty());
         let Some((address, agent)) = unable else { return };
         let (address, kind) = (address.to_string(), agent.template.to_string());
-        for (key, response) in [
-            ("lost", responses.lost),
-            ("rolledBack", responses.rolled_back),
-            ("replaced", responses.replaced),
-            ("damaged", responses.damaged),
-        ] {
-            if matches!(response, Some(ResponseSpec::Recreate)) {
-                let place = at.at(key).place();
-                self.found.push(d::recreate_unknown(place, policy.as_str(), &address, &kind));
-            }
+        for (key, ..) in answers.iter().filter(|(.., answer)| *answer == Response::Recreate) {
+            let place = at.at(key).place();
+            self.found.push(d::recreate_unknown(place, policy.as_str(), &address, &kind));
         }
     }
 
@@ -286,6 +271,19 @@ impl<'d> Lowering<'d> {
             }
         }
     }
+}
+
+/// The answers that are given, with the keys at which they stand.
+fn answers(responses: &ResponsesSpec) -> Vec<(&'static str, ConditionKind, Response)> {
+    let all = [
+        ("lost", ConditionKind::Lost, responses.lost),
+        ("rolledBack", ConditionKind::RolledBack, responses.rolled_back),
+        ("replaced", ConditionKind::Replaced, responses.replaced),
+        ("damaged", ConditionKind::Damaged, responses.damaged),
+    ];
+    all.into_iter()
+        .filter_map(|(key, kind, response)| Some((key, kind, answer(response?))))
+        .collect()
 }
 
 fn answer(response: ResponseSpec) -> Response {
