@@ -133,10 +133,12 @@ impl Documents {
 
     /// Returns whether a resource depends on another one, at once or through others.
     pub fn depends(&self, resource: &Address, on: &Address) -> bool {
-        let at = |address: &Address| {
-            let name = address.resource.as_str();
-            self.resources.iter().position(|resource| resource.name == name)
-        };
+        self.stands_on(resource.resource.as_str(), on.resource.as_str())
+    }
+
+    /// As [`Self::depends`], by the names of resources.
+    pub fn stands_on(&self, resource: &str, on: &str) -> bool {
+        let at = |name: &str| self.resources.iter().position(|resource| resource.name == name);
         let (Some(last), Some(first)) = (at(resource), at(on)) else { return false };
         first < last && self.resources[first + 1..=last].iter().all(|r| r.dependent)
     }

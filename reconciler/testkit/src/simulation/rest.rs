@@ -319,13 +319,9 @@ impl World {
 
     /// Whether something that a thing depends on is not well.
     fn stands_on_unwell(&self, documents: &documents::Documents, name: &str) -> bool {
-        let Some(at) = documents.resources.iter().position(|r| r.name == name) else {
-            return false;
-        };
-        let before = documents.resources[..=at].windows(2).rev();
-        let chain = before.take_while(|pair| pair[1].dependent).map(|pair| &pair[0].name);
-        chain.into_iter().any(|name| {
-            let thing = self.things.get(&documents::place(name));
+        let names = documents.resources.iter().map(|resource| &resource.name);
+        names.filter(|on| documents.stands_on(name, on)).any(|on| {
+            let thing = self.things.get(&documents::place(on));
             let live = thing.and_then(|thing| thing.live.as_ref());
             live.is_none_or(|live| live.damaged || live.rows.is_empty())
         })
