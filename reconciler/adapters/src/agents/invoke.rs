@@ -14,6 +14,7 @@ use model::error::PortError;
 use model::ports::secrets::{SecretValue, Secrets};
 use tempfile::TempDir;
 
+use super::short_token;
 use crate::fault;
 use crate::transport::{Failed, Invocation, Transport};
 
@@ -29,6 +30,14 @@ pub(super) struct Holes {
     pub(super) scratch: Option<Arc<TempDir>>,
     /// What the session said.
     pub(super) facts: BTreeMap<String, String>,
+}
+
+impl Holes {
+    /// What the commands under a token know.
+    pub(super) fn of(invoker: &Invoker, token: &str) -> Result<Self, PortError> {
+        let scratch = Some(invoker.scratch()?);
+        Ok(Self { token: Some(short_token(token)), scratch, ..Self::default() })
+    }
 }
 
 /// Runs commands of agents on one target.

@@ -9,9 +9,10 @@ use model::desired::{FailureDomain, RepositorySpec, StorageSpec};
 use model::error::PortError;
 use model::observed::RepositoryObservation;
 use model::ports::engine::Engine;
-use model::ports::storage::{FileKind, Listed, Storage};
+use model::ports::storage::FileKind;
 use model::progress::Silent;
 use repository::storage::LocalStorage;
+use repository::storage::decorators::{Hooked, Operation};
 use repository::{Options, Owner, Repository};
 
 use super::{Parts, Repositories};
@@ -49,62 +50,6 @@ async fn repositories_in_folders_conform() {
     testkit::conformance::engine::conformance(&engine, &spec).await;
 }
 
-/// A folder in which no config is ever written.
-struct Killed(LocalStorage);
-
-impl Storage for Killed {
-    fn location(&self) -> String {
-        self.0.location()
-    }
-
-    fn create(&self) -> Result<(), PortError> {
-        self.0.create()
-    }
-
-    fn list(
-        &self,
-        kind: FileKind,
-        each: &mut dyn FnMut(Listed) -> Result<(), PortError>,
-    ) -> Result<(), PortError> {
-        self.0.list(kind, each)
-    }
-
-    fn stat(&self, kind: FileKind, name: &str) -> Result<u64, PortError> {
-        self.0.stat(kind, name)
-    }
-
-    fn load(&self, kind: FileKind, name: &str, size_bytes_max: u64) -> Result<Vec<u8>, PortError> {
-        self.0.load(kind, name, size_bytes_max)
-    }
-
-    fn load_range(
-        &self,
-        kind: FileKind,
-        name: &str,
-        offset: u64,
-        buffer: &mut [u8],
-    ) -> Result<(), PortError> {
-        self.0.load_range(kind, name, offset, buffer)
-    }
-
-    fn save(
-        &self,
-        kind: FileKind,
-        name: &str,
-        data: &[u8],
-        sha256: &[u8; 32],
-    ) -> Result<(), PortError> {
-        match kind {
-            FileKind::Config => Err(PortError::transient("Injected", "killed")),
-            _ => self.0.save(kind, name, data, sha256),
-        }
-    }
-
-    fn delete(&self, kind: FileKind, name: &str) -> Result<(), PortError> {
-        self.0.delete(kind, name)
-    }
-}
-
 /// Makes a repository of version 1, empty or not, whose migration was killed between its configs.
 fn half_migrated(path: &Path, empty: bool) {
     let restic = |words: &[&str]| {
@@ -119,8 +64,14 @@ fn half_migrated(path: &Path, empty: bool) {
         restic(&["backup", env!("CARGO_MANIFEST_DIR"), "--exclude", "src"]);
     }
     let options = Options::new(Owner::current("dead"), Arc::new(model::Timestamp::now));
-    let old =
-        Repository::open(Arc::new(Killed(LocalStorage::new(path))), b"secret", options).unwrap();
+    // No config is ever written there.
+    let folder = Hooked::new(Arc::new(LocalStorage::new(path)), |operation, kind, _, act| {
+        match (operation, kind) {
+            (Operation::Save, FileKind::Config) => Err(PortError::transient("Injected", "killed")),
+            _ => act(),
+        }
+    });
+    let old = Repository::open(Arc::new(folder), b"secret", options).unwrap();
     assert_eq!(old.migrate(&Silent, &Cancel::default()).unwrap_err().reason, "Injected");
     assert!(!path.join("config").exists());
 }

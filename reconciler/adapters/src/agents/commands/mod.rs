@@ -18,7 +18,7 @@ use model::receipt::Marker;
 
 use super::facts::Facts;
 use super::invoke::{Holes, Invoker};
-use super::{short_token, unknown};
+use super::unknown;
 use crate::fault;
 use crate::transport::OpenSession;
 use lazy::LazySource;
@@ -71,11 +71,7 @@ pub(super) fn recreate(
         )
         .with_hint("add `recreate` to the template"));
     }
-    let holes = Holes {
-        token: Some(short_token(token)),
-        scratch: Some(invoker.scratch()?),
-        ..Holes::default()
-    };
+    let holes = Holes::of(invoker, token)?;
     invoker.run(agent, &agent.recreate, &holes, DATA_TIME, cancel)?;
     Ok(())
 }

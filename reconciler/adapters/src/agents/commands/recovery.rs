@@ -12,7 +12,6 @@ use super::lazy::LazySink;
 use super::{DATA_TIME, PROBE_TIME};
 use crate::agents::facts::Facts;
 use crate::agents::invoke::{Holes, Invoker};
-use crate::agents::short_token;
 
 /// One recovery on one target.
 pub(in crate::agents) struct Recovery {
@@ -53,11 +52,7 @@ impl Recovery {
             )
             .with_hint("add `recovery` to the template"));
         };
-        let holes = Holes {
-            token: Some(short_token(token)),
-            scratch: Some(invoker.scratch()?),
-            ..Holes::default()
-        };
+        let holes = Holes::of(&invoker, token)?;
         Ok(Self { invoker, agent: agent.clone(), steps, holes })
     }
 
