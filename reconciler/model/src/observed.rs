@@ -75,6 +75,13 @@ pub enum Observation {
     },
 }
 
+impl Observation {
+    /// Whether it could be looked at, there or not.
+    pub const fn is_seen(&self) -> bool {
+        !matches!(self, Self::Unknown { .. })
+    }
+}
+
 /// What is known of a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]

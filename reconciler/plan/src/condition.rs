@@ -201,8 +201,7 @@ fn emptied(
 fn emptied_since(view: &View<'_>, address: &Address, entries: Option<u64>) -> Option<String> {
     let mut points = view.points(address).rev().filter_map(|point| point.receipt());
     let receipt = points.find(|receipt| receipt.complete)?;
-    let (at, marker) = (receipt.taken_at, &receipt.marker);
-    emptied(view, address, &Baseline { at, marker, receipt: Some(receipt) }, entries)
+    emptied(view, address, &Baseline::of(receipt), entries)
 }
 
 /// Whether something is empty and its newest good point in a repository is not: whatever made it
@@ -213,8 +212,7 @@ pub(crate) fn newly_empty(view: &View<'_>, address: &Address, repository: &Name)
     };
     let good = |point: &PointRef<'_>| view.is_good(point) && !view.is_future(point.taken_at());
     let receipt = view.points_in(address, repository).rfind(good)?.receipt()?;
-    let (at, marker) = (receipt.taken_at, &receipt.marker);
-    emptied(view, address, &Baseline { at, marker, receipt: Some(receipt) }, *entries)
+    emptied(view, address, &Baseline::of(receipt), *entries)
 }
 
 /// A content that equals an older point's and not the newest's went back.

@@ -54,6 +54,13 @@ pub(crate) struct Baseline<'a> {
     pub(crate) receipt: Option<&'a Receipt>,
 }
 
+impl<'a> Baseline<'a> {
+    /// Where a point says that it should be.
+    pub(crate) const fn of(receipt: &'a Receipt) -> Self {
+        Self { at: receipt.taken_at, marker: &receipt.marker, receipt: Some(receipt) }
+    }
+}
+
 /// See the module.
 pub(crate) struct View<'a> {
     pub(crate) desired: &'a Desired,
@@ -293,11 +300,7 @@ impl<'a> View<'a> {
             (Some((at, marker)), Some(receipt)) if at > receipt.taken_at => {
                 Some(Baseline { at, marker, receipt: None })
             }
-            (_, Some(receipt)) => Some(Baseline {
-                at: receipt.taken_at,
-                marker: &receipt.marker,
-                receipt: Some(receipt),
-            }),
+            (_, Some(receipt)) => Some(Baseline::of(receipt)),
             (Some((at, marker)), None) => Some(Baseline { at, marker, receipt: None }),
             (None, None) => None,
         }

@@ -337,7 +337,9 @@ impl<'a> Recovering<'a> {
         }
         if !self.record.elsewhere {
             let was = resumed.then(|| self.as_restored());
-            baseline(self.context, self.resource, &self.repository, "a recovery", was).await?;
+            let seen = probed(self.context, self.resource).await;
+            baseline(self.context, self.resource, &self.repository, "a recovery", (seen, was))
+                .await?;
         }
         self.reach(RecoveryPhase::AwaitingCommit).await?;
         let kept = self.record.kept.clone();
@@ -379,9 +381,8 @@ async fn baseline(
     resource: &Resource,
     repository: &Name,
     why: &str,
-    was: Option<Marker>,
+    (seen, was): (Observation, Option<Marker>),
 ) -> Result<(), PortError> {
-    let seen = context.world.agents.probe(resource, &context.cancel).await;
     let marker = match (seen, was) {
         (Observation::Known { marker, .. }, Some(was)) if is_emptied(&was, &marker) => was,
         (Observation::Known { marker, .. }, _) => marker,
@@ -391,6 +392,10 @@ async fn baseline(
         }
     };
     measure(context, resource, Some(repository), (marker, why)).await.map(|_| ())
+}
+
+async fn probed(context: &StepContext, resource: &Resource) -> Observation {
+    context.world.agents.probe(resource, &context.cancel).await
 }
 
 pub(crate) fn not_readable(resource: &Resource, detail: &str) -> PortError {
@@ -454,8 +459,12 @@ pub(crate) async fn rollback(
     let mut end = ending(context, token).await?;
     let agents = &context.world.agents;
     agents.rollback(&end.resource.target, &end.agent, token, &context.cancel).await?;
-    if !end.record.elsewhere && is_right(context, end.resource, by_hand).await {
-        baseline(context, end.resource, &end.record.repository, "a rollback", None).await?;
+    if !end.record.elsewhere {
+        let (resource, from) = (end.resource, &end.record.repository);
+        let seen = probed(context, resource).await;
+        if is_right(&seen, by_hand) {
+            baseline(context, resource, from, "a rollback", (seen, None)).await?;
+        }
     }
     close(context, &mut end.record, RecoveryPhase::RolledBack).await?;
     Ok(Success::new(format!("the recovery of {} is rolled back", end.record.address)))
@@ -463,8 +472,8 @@ pub(crate) async fn rollback(
 
 /// Whether what a rollback brought back says where the resource should be. What is not there says
 /// nothing: it is lost again.
-async fn is_right(context: &StepContext, resource: &Resource, by_hand: bool) -> bool {
-    match context.world.agents.probe(resource, &context.cancel).await {
+fn is_right(seen: &Observation, by_hand: bool) -> bool {
+    match seen {
         Observation::Absent { .. } => false,
         Observation::Known { entries: Some(0), .. } => by_hand,
         _ => true,

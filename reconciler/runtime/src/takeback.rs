@@ -66,10 +66,20 @@ async fn take_back(
         "its swap was noted and never began, so it passes every gate again"
     };
     record.since = world.clock.now();
+    remember(world, observed, resource, record, verdict.to_owned()).await
+}
+
+/// Writes down where a recovery was found to stand.
+pub(crate) async fn remember(
+    world: &World,
+    observed: &mut Observed,
+    resource: &Resource,
+    record: RecoveryRecord,
+    verdict: String,
+) -> Result<(), PortError> {
     memory::put_recovery(&*world.state, &record, None).await?;
     let step = plan::restore_step(&resource.address, record.recovery.as_ref());
-    let body = Body::Recovered { step, verdict: verdict.to_owned() };
-    journal(world, observed.memory.epoch, body).await?;
+    journal(world, observed.memory.epoch, Body::Recovered { step, verdict }).await?;
     observed.memory.recoveries.insert(record.token.clone(), record);
     Ok(())
 }

@@ -7,15 +7,13 @@ use std::collections::BTreeMap;
 use model::cancel::Cancel;
 use model::desired::{Desired, Resource};
 use model::error::PortError;
-use model::id::{Name, SnapshotId};
-use model::journal::Body;
+use model::id::{Address, Name, SnapshotId};
 use model::observed::{Observation, Observed, RecoveryPhase, RecoveryRecord};
 use model::ports::agents::OnTarget;
 use model::receipt::{Control, ControlBody, Serving};
 
-use crate::execute::journal;
 use crate::memory;
-use crate::takeback::is_ended;
+use crate::takeback::{is_ended, remember};
 use crate::world::World;
 
 /// A note that a token is served.
@@ -38,12 +36,8 @@ pub(crate) async fn take_up_forgotten(
     for note in forgotten(desired, observed).into_values() {
         match take_up(world, desired, observed, &note, cancel).await {
             Ok(record) => {
-                memory::put_recovery(&*world.state, &record, None).await?;
-                let step = plan::restore_step(&note.resource.address, record.recovery.as_ref());
                 let verdict = format!("noted as served and forgotten: {:?}", record.phase);
-                let body = Body::Recovered { step, verdict };
-                journal(world, observed.memory.epoch, body).await?;
-                observed.memory.recoveries.insert(note.token, record);
+                remember(world, observed, note.resource, record, verdict).await?;
             }
             Err(error) => {
                 tracing::warn!(recovery = %note.token, "where it stands is not known: {error}");
@@ -68,6 +62,8 @@ fn forgotten<'d>(desired: &'d Desired, observed: &Observed) -> BTreeMap<String, 
     };
     let elsewhere =
         |token: &str| desired.recoveries.values().any(|d| d.token == token && d.into.is_some());
+    let is_seen =
+        |address: &Address| observed.resources.get(address).is_some_and(Observation::is_seen);
     let mut found = BTreeMap::new();
     for (repository, seen) in &observed.repositories {
         let own = |control: &&Control| !memory.writer.is_empty() && control.writer == memory.writer;
@@ -79,7 +75,7 @@ fn forgotten<'d>(desired: &'d Desired, observed: &Observed) -> BTreeMap<String, 
                 continue;
             }
             let resource = desired.resources.values().find(|r| r.is_or_was(address));
-            let Some(resource) = resource.filter(|r| is_seen(observed, r)) else { continue };
+            let Some(resource) = resource.filter(|r| is_seen(&r.address)) else { continue };
             if Serving::of(seen.controls(), token, |of| resource.is_or_was(of)).served {
                 let note = Note {
                     resource,
@@ -93,13 +89,6 @@ fn forgotten<'d>(desired: &'d Desired, observed: &Observed) -> BTreeMap<String, 
         }
     }
     found
-}
-
-fn is_seen(observed: &Observed, resource: &Resource) -> bool {
-    matches!(
-        observed.resources.get(&resource.address),
-        Some(Observation::Known { .. } | Observation::Absent { .. })
-    )
 }
 
 async fn take_up(

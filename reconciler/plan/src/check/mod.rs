@@ -146,12 +146,8 @@ fn absence_is_never_deletion(case: &Case<'_>) -> Found {
             }
             found.extend(unruled(case, step, resource, repository, snapshots));
         }
-        let unseen = |resource: &Address| {
-            !matches!(
-                case.view.observed.resources.get(resource),
-                Some(Observation::Known { .. } | Observation::Absent { .. })
-            )
-        };
+        let seen = &case.view.observed.resources;
+        let unseen = |resource: &Address| !seen.get(resource).is_some_and(Observation::is_seen);
         if let Action::Restore { resource, elsewhere: false, token, .. } = &step.action
             && unseen(resource)
             && !is_swapping(case, resource, token)
@@ -420,7 +416,7 @@ fn restores_once(case: &Case<'_>) -> Found {
     let mut restored: BTreeSet<&Address> = BTreeSet::new();
     for step in &case.plan.steps {
         if let Action::Recreate { resource, over, .. } = &step.action {
-            found.extend(recreated(case, step, (resource, *over), &mut restored));
+            found.extend(exclusive(case, step, (resource, *over, None), &mut restored));
         }
         let Action::Restore { resource, token, elsewhere, over, recovery, .. } = &step.action
         else {
@@ -439,18 +435,7 @@ fn restores_once(case: &Case<'_>) -> Found {
         if *elsewhere {
             continue;
         }
-        if !restored.insert(resource) || awaiting(&case.view, resource).is_some() {
-            found.push(by(step, "another recovery has the resource"));
-        }
-        if *over == Over::Live && step.class != Class::Destructive {
-            found.push(by(step, "live data is replaced, and it is not called destructive"));
-        }
-        let exclusive = step.preconditions.iter().any(
-            |p| matches!(p, Precondition::NoOtherRecovery { token: Some(t), .. } if t == token),
-        );
-        if !exclusive {
-            found.push(by(step, "it does not look again for other recoveries"));
-        }
+        found.extend(exclusive(case, step, (resource, *over, Some(token)), &mut restored));
     }
     for step in &case.plan.steps {
         let (Action::Backup { resource, .. } | Action::Expire { resource, .. }) = &step.action
@@ -464,11 +449,11 @@ fn restores_once(case: &Case<'_>) -> Found {
     found
 }
 
-/// What is made anew is as exclusive as what is restored.
-fn recreated<'a>(
+/// What is put in a place, under a token or made anew, has it alone.
+fn exclusive<'a>(
     case: &Case<'_>,
     step: &Step,
-    (resource, over): (&'a Address, Over),
+    (resource, over, under): (&'a Address, Over, Option<&String>),
     restored: &mut BTreeSet<&'a Address>,
 ) -> Found {
     let mut found = Found::new();
@@ -476,10 +461,16 @@ fn recreated<'a>(
         found.push(by(step, "another recovery has the resource"));
     }
     if over == Over::Live && step.class != Class::Destructive {
-        found.push(by(step, "live data is made anew, and it is not called destructive"));
+        let done = if under.is_some() { "replaced" } else { "made anew" };
+        found.push(by(step, format!("live data is {done}, and it is not called destructive")));
     }
-    let alone = Precondition::NoOtherRecovery { resource: resource.clone(), token: None };
-    if !step.preconditions.contains(&alone) {
+    let alone = step.preconditions.iter().any(|p| match p {
+        Precondition::NoOtherRecovery { resource: of, token } => {
+            of == resource && token.as_ref() == under
+        }
+        _ => false,
+    });
+    if !alone {
         found.push(by(step, "it does not look again for other recoveries"));
     }
     found

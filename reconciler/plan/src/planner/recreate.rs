@@ -7,7 +7,7 @@ use model::id::Address;
 use model::plan::{Action, Condition, Estimate, Precondition, Step};
 
 use super::recovery::{blocked, describe};
-use super::restore::place;
+use super::restore::{before, place};
 use super::{Draft, ids, selection};
 
 /// Plans it, unless its type has no commands for it or something that it depends on is missing.
@@ -47,13 +47,7 @@ pub(super) fn recreate(
     });
     let mut preconditions: Vec<Precondition> = unmoved.into_iter().collect();
     preconditions.push(Precondition::NoOtherRecovery { resource: address.clone(), token: None });
-    let mut needs: Vec<_> = draft
-        .graph
-        .nearest(address, |a| draft.restores.contains_key(a))
-        .into_iter()
-        .filter_map(|a| draft.restores.get(a).cloned())
-        .collect();
-    needs.sort();
+    let needs = before(draft, address);
     let baseline = draft.view.baseline(address).map(|b| (b.at, b.marker.clone()));
     let token = Digest::of("recreation-token", &(address, condition.word(), baseline));
     draft.restores.insert(address.clone(), id.clone());

@@ -124,15 +124,19 @@ pub(super) fn restore(draft: &mut Draft<'_, '_>, wanted: Wanted<'_, '_>) {
     });
 }
 
-/// Restores of what it depends on, and the verification of a point that is not proven.
+/// The steps that bring back or make anew what a resource depends on, sorted.
+pub(super) fn before(draft: &Draft<'_, '_>, address: &Address) -> Vec<StepId> {
+    let there = draft.graph.nearest(address, |a| draft.restores.contains_key(a));
+    let mut steps: Vec<StepId> =
+        there.into_iter().filter_map(|a| draft.restores.get(a).cloned()).collect();
+    steps.sort();
+    steps
+}
+
+/// What comes [`before`] it, and the verification of a point that is not proven.
 fn needs(draft: &mut Draft<'_, '_>, wanted: &Wanted<'_, '_>, id: &StepId) -> Vec<StepId> {
     let address = wanted.address;
-    let mut needs: Vec<StepId> = draft
-        .graph
-        .nearest(address, |a| draft.restores.contains_key(a))
-        .into_iter()
-        .filter_map(|a| draft.restores.get(a).cloned())
-        .collect();
+    let mut needs = before(draft, address);
     if !wanted.chosen.proven && !wanted.swapping {
         let reason = format!("{id} needs it, and it is not proven");
         let point = wanted.chosen.point;
