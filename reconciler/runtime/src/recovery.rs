@@ -414,7 +414,7 @@ pub(crate) async fn measure(
 ) -> Result<usize, PortError> {
     let body =
         ControlBody::Baseline { address: resource.address.clone(), marker, reason: why.to_owned() };
-    let mut all = holders(context, &resource.address);
+    let mut all = holders(context, resource);
     let missing = repository.filter(|name| !all.contains(*name)).cloned();
     all.extend(missing);
     write_control(context, &all, body).await

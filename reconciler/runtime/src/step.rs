@@ -489,21 +489,29 @@ async fn adopt(
     marker: &Marker,
 ) -> Result<Success, PortError> {
     let reason = "the state that is there was adopted".to_owned();
+    let holders = holders(context, resource(context, address)?);
     let body = ControlBody::Baseline { address: address.clone(), marker: marker.clone(), reason };
-    let written = write_control(context, &holders(context, address), body).await?;
+    let written = write_control(context, &holders, body).await?;
     Ok(Success::new(format!("adopted; noted in {written} repositories")))
 }
 
-/// Returns the repositories that hold points of a resource and could be read.
-pub(crate) fn holders(context: &StepContext, address: &Address) -> Vec<Name> {
-    let holds = |seen: &RepositoryObservation| match seen {
-        RepositoryObservation::Known { snapshots, .. } => {
-            snapshots.iter().any(|s| s.address.as_ref() == Some(address))
-        }
+/// Returns the repositories that hold anything of a resource and could be read.
+pub(crate) fn holders(context: &StepContext, resource: &Resource) -> Vec<Name> {
+    let observed = context.observed.repositories.iter();
+    let holding = observed.filter(|(_, seen)| holds(seen, |of| resource.is_or_was(of)));
+    holding.map(|(name, _)| name.clone()).collect()
+}
+
+/// Whether a repository holds a point of something, or a record of where it should be: its last
+/// point may be gone, by hand, and the record goes on to say that.
+fn holds(seen: &RepositoryObservation, is_it: impl Fn(&Address) -> bool) -> bool {
+    let RepositoryObservation::Known { snapshots, controls, .. } = seen else { return false };
+    let measured = |control: &Control| match &control.body {
+        ControlBody::Baseline { address, .. } => is_it(address),
         _ => false,
     };
-    let observed = &context.observed.repositories;
-    observed.iter().filter(|(_, seen)| holds(seen)).map(|(name, _)| name.clone()).collect()
+    snapshots.iter().any(|s| s.address.as_ref().is_some_and(&is_it))
+        || controls.iter().any(measured)
 }
 
 /// Writes a control record to all given repositories; at least one must take it.
@@ -532,5 +540,32 @@ pub(crate) async fn write_control(
             "no repository could be reached to note it beside the data",
         )),
         _ => Ok(written),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::id::RepositoryId;
+
+    use super::*;
+
+    #[test]
+    fn a_repository_without_points_holds_where_something_should_be() {
+        let [it, before, other] = ["shop/orders", "shop/old-orders", "shop/uploads"]
+            .map(|text| text.parse::<Address>().unwrap());
+        let holding = |of: &Address| {
+            let (marker, reason) = (Marker::default(), "a recovery".to_owned());
+            let body = ControlBody::Baseline { address: of.clone(), marker, reason };
+            RepositoryObservation::Known {
+                id: RepositoryId("r".to_owned()),
+                snapshots: Vec::new(),
+                controls: vec![Control::new("us".to_owned(), 1, Timestamp::UNIX_EPOCH, body)],
+                free_bytes: None,
+                waste_bytes: None,
+            }
+        };
+        let is_it = |of: &Address| *of == it || *of == before;
+        assert!(holds(&holding(&it), is_it) && holds(&holding(&before), is_it));
+        assert!(!holds(&holding(&other), is_it));
     }
 }
