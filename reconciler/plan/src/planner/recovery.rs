@@ -620,7 +620,8 @@ pub(super) fn blocked(draft: &Draft<'_, '_>, address: &Address) -> Option<String
 }
 
 /// The token of a policy's own recovery. No clock of this pass is in it, so each pass finds the
-/// same.
+/// same. Where the measure that a committed recovery left is gone with its repository, what is lost
+/// again would have the token of that one: it gets another, made of it.
 fn policy_token(
     draft: &Draft<'_, '_>,
     address: &Address,
@@ -629,7 +630,16 @@ fn policy_token(
 ) -> String {
     let baseline = draft.view.baseline(address).map(|b| (b.at, b.marker.clone()));
     let digest = Digest::of("recovery-token", &(address, condition.word(), snapshot, baseline));
-    format!("policy-{}", digest.short())
+    let mut token = format!("policy-{}", digest.short());
+    let is_lost = matches!(condition, Condition::Lost { .. });
+    let committed = |token: &str| {
+        let record = draft.view.record(address, token);
+        record.is_some_and(|record| record.phase == RecoveryPhase::Committed)
+    };
+    while is_lost && committed(&token) {
+        token = format!("policy-{}", Digest::of("recovery-token-again", &token).short());
+    }
+    token
 }
 
 fn adopt(

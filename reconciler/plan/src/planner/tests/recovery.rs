@@ -272,6 +272,30 @@ fn a_served_token_is_not_served_again() {
     assert!(again.deferred().contains(&"restore/shop/files TokenServed".to_owned()));
 }
 
+/// Its repository went back with the measure that the recovery left, so what is lost again looks as
+/// it did before.
+#[test]
+fn what_a_committed_recovery_brought_back_comes_back_again() {
+    let token = |world: &World| match world.plan().steps[0].action.clone() {
+        Action::Restore { token, .. } => token,
+        other => panic!("{other:?}"),
+    };
+    let lost = answered().absent("shop/files");
+    let first = token(&lost);
+    let ended =
+        |phase| answered().absent("shop/files").record("shop/files", &first, "a2", phase, None);
+    let again = ended(RecoveryPhase::Committed);
+    assert_ne!(token(&again), first);
+    assert_eq!(token(&again), token(&ended(RecoveryPhase::Committed)));
+    // What was rolled back is not asked for again.
+    assert_eq!(ended(RecoveryPhase::RolledBack).steps(), [""; 0]);
+    // Nor does anything go over what is there.
+    let there = answered().found("shop/files", position(110));
+    let first = token(&there);
+    let there = there.record("shop/files", &first, "a2", RecoveryPhase::Committed, None);
+    assert_eq!(there.steps(), [""; 0]);
+}
+
 #[test]
 fn a_token_that_was_taken_back_can_be_served_once_more() {
     let world = answered().absent("shop/files");
