@@ -58,13 +58,17 @@ impl Alarm {
         let by_policy = settles || matches!(step.action, Action::Restore { recovery: None, .. });
         match self.kind {
             Kind::Git => removes || by_policy || step.class == Class::Destructive,
-            // A forgotten repository must not be made anew where it was. Bringing back what is gone
-            // harms nothing, whatever we forgot.
+            // A forgotten repository must not be made anew where it was, and what lies in another
+            // place was perhaps brought there by a recovery that we forgot. Bringing back what is
+            // gone harms nothing, whatever we forgot.
             Kind::Memory => {
                 removes
                     || step.class == Class::Destructive
                     || settles
-                    || matches!(step.action, Action::Init { .. })
+                    || matches!(
+                        step.action,
+                        Action::Init { .. } | Action::Restore { elsewhere: true, .. }
+                    )
             }
             Kind::Clock => removes,
             Kind::MassLoss => removes || by_policy,

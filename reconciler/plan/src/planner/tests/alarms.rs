@@ -62,6 +62,20 @@ fn a_tree_that_lost_most_documents_holds() {
     assert_eq!(half.steps(), CALM);
 }
 
+/// Whether it was there before, nobody knows: its note may be gone with a repository that went back.
+#[test]
+fn another_place_waits_when_our_state_went_back() {
+    let world = World::protected()
+        .recovery("look", "shop/files", |r| r.into = Some(agent(true)))
+        .point("local", "a0", "shop/files", ago(3), |r| r.epoch = 9);
+    let waits = "restore/shop/files/look waits alarm:epoch".to_owned();
+    assert!(world.steps().contains(&waits), "{:?}", world.steps());
+    let accepted = world.with(|w| {
+        w.observed.memory.accepted_alarms.insert("epoch:9".to_owned());
+    });
+    assert!(accepted.steps().contains(&"restore/shop/files/look".to_owned()));
+}
+
 #[test]
 fn a_state_that_went_back_holds() {
     let world =
