@@ -57,6 +57,11 @@ pub(crate) async fn restore(context: &StepContext, step: &Step) -> Result<Succes
     let (target, token) = (&way.resource.target, &way.token);
     let agents = &context.world.agents;
     let at = agents.recovery_state(target, &way.agent, token, &context.cancel).await?;
+    if was_ended(&way.record, at) {
+        way.reach(RecoveryPhase::Committed).await?;
+        let summary = "it was put in place and ended, or its place is gone since; not again";
+        return Ok(Success { snapshot: Some(way.snapshot.clone()), ..Success::new(summary) });
+    }
     let resumed = at == OnTarget::Swapped;
     let counts = if resumed {
         // A crash came between the swap and our note of it.
@@ -87,6 +92,13 @@ pub(crate) async fn restore(context: &StepContext, step: &Step) -> Result<Succes
         (None, _) => format!("snapshot {} is in place", way.snapshot.short()),
     };
     Ok(Success { snapshot: Some(way.snapshot.clone()), counts, ..Success::new(summary) })
+}
+
+/// Whether a recovery into another place was ended by a start that this state has forgotten:
+/// something lay beside when its swap was noted, and nothing does. In the resource's own place, what
+/// was measured since says so.
+fn was_ended(record: &RecoveryRecord, at: OnTarget) -> bool {
+    record.elsewhere && record.phase == RecoveryPhase::Swapping && at == OnTarget::Nothing
 }
 
 impl<'a> Recovering<'a> {
@@ -488,4 +500,30 @@ async fn close(
     record.phase = phase;
     record.since = context.world.clock.now();
     memory::put_recovery(&*context.world.state, record, None).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_elsewhere_and_left_nothing_behind_is_ended() {
+        let record = |phase, elsewhere| RecoveryRecord {
+            address: "shop/orders".parse().unwrap(),
+            token: "first".to_owned(),
+            repository: "near".parse().unwrap(),
+            snapshot: SnapshotId("a1".to_owned()),
+            recovery: None,
+            elsewhere,
+            phase,
+            since: Timestamp::UNIX_EPOCH,
+            kept: None,
+        };
+        let swapping = record(RecoveryPhase::Swapping, true);
+        assert!(was_ended(&swapping, OnTarget::Nothing));
+        assert!(!was_ended(&swapping, OnTarget::Beside));
+        assert!(!was_ended(&swapping, OnTarget::Swapped));
+        assert!(!was_ended(&record(RecoveryPhase::Verifying, true), OnTarget::Nothing));
+        assert!(!was_ended(&record(RecoveryPhase::Swapping, false), OnTarget::Nothing));
+    }
 }
