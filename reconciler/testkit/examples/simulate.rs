@@ -3,13 +3,14 @@
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use mainstay_testkit::coverage::Coverage;
 use mainstay_testkit::minimise::minimise;
 use mainstay_testkit::scenario::{Scenario, scenario};
 use mainstay_testkit::simulation::{Verdict, simulate};
-use mainstay_testkit::sweep::{jobs, sweep};
+use mainstay_testkit::sweep::{Found, Job, jobs, repeat, scenarios, sweep};
 
 /// Failing seeds that are shortened and shown; of the others only the numbers are.
 const SHOWN_MAX: usize = 5;
@@ -23,6 +24,7 @@ struct Asked {
     from: u64,
     threads: usize,
     one: Option<u64>,
+    repeat: Option<String>,
     kept: Option<String>,
     sweep: bool,
     most: Option<u64>,
@@ -44,6 +46,7 @@ fn asked() -> Result<Asked, String> {
             "--from" => asked.from = number()?,
             "--threads" => asked.threads = usize::try_from(number()?.max(1)).unwrap_or(1),
             "--seed" => asked.one = Some(number()?),
+            "--repeat" => asked.repeat = Some(args.next().ok_or("--repeat needs words")?),
             "--kept" => asked.kept = Some(args.next().ok_or("--kept needs a file")?),
             "--sweep" => asked.sweep = true,
             "--most" => asked.most = Some(number()?),
@@ -63,24 +66,24 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     };
-    let well = match (asked.one, &asked.kept, asked.sweep) {
-        (Some(seed), _, _) => show(seed),
-        (None, Some(file), _) => kept(file),
-        (None, None, true) => sweeps(&asked),
-        (None, None, false) => seeds(&asked),
+    let well = match (asked.one, &asked.repeat, &asked.kept, asked.sweep) {
+        (Some(seed), ..) => shown(&scenario(seed)),
+        (None, Some(words), ..) => again(words),
+        (None, None, Some(file), _) => kept(file),
+        (None, None, None, true) => sweeps(&asked),
+        (None, None, None, false) => seeds(&asked),
     };
     if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs one seed and tells all that happened.
-fn show(seed: u64) -> bool {
-    let scenario = scenario(seed);
-    let verdict = simulate(&scenario, true);
+/// Runs a scenario and tells all that happened.
+fn shown(scenario: &Scenario) -> bool {
+    let verdict = simulate(scenario, true);
     println!("{scenario}");
     verdict.trace.iter().for_each(|line| println!("{line}"));
     tell(&verdict);
     if !verdict.broken.is_empty() {
-        shortest(&scenario);
+        shortest(scenario);
     }
     verdict.broken.is_empty()
 }
@@ -130,42 +133,90 @@ fn kept(file: &str) -> bool {
     well
 }
 
-/// Sweeps; the faults that a sweep tries must have met every kind of step.
-fn sweeps(asked: &Asked) -> bool {
-    let started = Instant::now();
-    let jobs = jobs(asked.most);
-    let next = AtomicUsize::new(0);
-    let results: Vec<_> = std::thread::scope(|scope| {
-        let work = || {
-            let mut done = Vec::new();
-            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                done.push(sweep(job));
-            }
-            done
-        };
-        let handles: Vec<_> = (0..asked.threads).map(|_| scope.spawn(work)).collect();
-        handles.into_iter().flat_map(joined).collect()
-    });
-    let mut coverage = Coverage::default();
-    let (mut runs, mut found) = (0, Vec::new());
-    for (ran, of, covered) in results {
-        runs += ran;
-        found.extend(of);
-        coverage.add(&covered);
+/// Runs one run of a sweep again and tells all that happened.
+fn again(words: &str) -> bool {
+    let Some(scenario) = repeat(words) else {
+        eprintln!("simulate: `{words}` is no run of a sweep");
+        return false;
+    };
+    shown(&scenario)
+}
+
+/// What a sweep has shown so far.
+struct Shown {
+    started: Instant,
+    names: Vec<&'static str>,
+    /// Jobs that are left, runs, and broken promises of each scenario.
+    left: Vec<(usize, u64, u64)>,
+    coverage: Coverage,
+    found: Vec<Found>,
+}
+
+impl Shown {
+    fn new(jobs: &[Job]) -> Self {
+        let names: Vec<&str> = scenarios().into_iter().map(|(name, _)| name).collect();
+        let of = |number| jobs.iter().filter(|job| job.number == number).count();
+        let left = (0..names.len()).map(|number| (of(number), 0, 0)).collect();
+        let (started, coverage) = (Instant::now(), Coverage::default());
+        Self { started, names, left, coverage, found: Vec::new() }
     }
-    for (at, found) in found.iter().enumerate() {
-        let fault = &found.scenario.faults[0];
-        println!("{}: {fault}", found.name);
+
+    /// Tells of a broken promise at once.
+    fn found(&mut self, number: usize, found: Found) {
+        println!("{}: tests/simulate --repeat '{}'", self.names[number], found.words);
         tell(&found.verdict);
-        if at < SHOWN_MAX && !asked.quiet {
-            shortest(&found.scenario);
+        self.left[number].2 += 1;
+        self.found.push(found);
+    }
+
+    /// Tells of a scenario when its last job is done.
+    fn done(&mut self, number: usize, (runs, coverage): (u64, Coverage)) {
+        self.coverage.add(&coverage);
+        let (left, all, broke) = &mut self.left[number];
+        (*left, *all) = (*left - 1, *all + runs);
+        if *left == 0 {
+            let seconds = self.started.elapsed().as_secs_f64();
+            let name = self.names[number];
+            println!("{name}: {all} runs, {broke} broke a promise; so far {seconds:.0} s and");
+            println!("{}", self.coverage.table());
         }
     }
+
+    fn has_found_enough(&self) -> bool {
+        self.found.len() as u64 >= FAILED_MAX
+    }
+}
+
+/// Sweeps; the faults that a sweep tries must have met every kind of step. What is known is told at
+/// once, so that a sweep that is cut off has said something.
+fn sweeps(asked: &Asked) -> bool {
+    let jobs = jobs(asked.most);
+    let next = AtomicUsize::new(0);
+    let shown = Mutex::new(Shown::new(&jobs));
+    let known = || shown.lock().unwrap_or_else(PoisonError::into_inner);
+    std::thread::scope(|scope| {
+        let work = || {
+            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if known().has_found_enough() {
+                    break;
+                }
+                let swept = sweep(job, |found| known().found(job.number, found));
+                known().done(job.number, swept);
+            }
+        };
+        let handles: Vec<_> = (0..asked.threads).map(|_| scope.spawn(work)).collect();
+        handles.into_iter().for_each(joined);
+    });
+    let shown = known();
+    if !asked.quiet {
+        shown.found.iter().take(SHOWN_MAX).for_each(|found| shortest(&found.scenario));
+    }
     // A copy of the memory is an event of these scenarios, not a fault.
-    let whole = is_whole(&coverage, &["copy-state"]);
-    let seconds = started.elapsed().as_secs_f64();
-    println!("{runs} runs, {} broke a promise, {seconds:.0} s", found.len());
-    found.is_empty() && whole
+    let whole = is_whole(&shown.coverage, &["copy-state"]);
+    let runs: u64 = shown.left.iter().map(|(_, runs, _)| runs).sum();
+    let seconds = shown.started.elapsed().as_secs_f64();
+    println!("{runs} runs, {} broke a promise, {seconds:.0} s", shown.found.len());
+    shown.found.is_empty() && whole
 }
 
 /// Returns what a thread found; one that broke off must not pass for one that found nothing.

@@ -5,9 +5,20 @@ use std::collections::BTreeMap;
 use model::plan::{Action, Over};
 
 /// Kinds of steps that exist, and `observe` and `pass` for what belongs to none.
-pub const CLASSES: [&str; 12] = [
-    "pass", "observe", "init", "backup", "verify", "expire", "reclaim", "restore", "recreate",
-    "commit", "rollback", "adopt",
+pub const CLASSES: [&str; 13] = [
+    "pass",
+    "observe",
+    "init",
+    "backup",
+    "verify",
+    "expire",
+    "reclaim",
+    "restore",
+    "restore-over",
+    "recreate",
+    "commit",
+    "rollback",
+    "adopt",
 ];
 
 /// Words of all faults.
@@ -32,8 +43,9 @@ pub fn class(action: &Action) -> &'static str {
         Action::Verify { .. } => "verify",
         Action::Expire { .. } => "expire",
         Action::Reclaim { .. } => "reclaim",
-        Action::Restore { over: Over::Nothing, .. } | Action::Recreate { .. } => "recreate",
-        Action::Restore { .. } => "restore",
+        Action::Restore { over: Over::Nothing, .. } => "restore",
+        Action::Restore { .. } => "restore-over",
+        Action::Recreate { .. } => "recreate",
         Action::Commit { .. } => "commit",
         Action::Rollback { .. } => "rollback",
         Action::Adopt { .. } => "adopt",
@@ -82,12 +94,12 @@ impl Coverage {
         let mut faults: Vec<&str> = self.0.keys().map(|(_, fault)| *fault).collect();
         faults.sort_unstable();
         faults.dedup();
-        let mut text = format!("{:<10}", "");
+        let mut text = format!("{:<12}", "");
         for fault in &faults {
             text.push_str(&format!(" {fault:>14}"));
         }
         for class in CLASSES {
-            text.push_str(&format!("\n{class:<10}"));
+            text.push_str(&format!("\n{class:<12}"));
             for fault in &faults {
                 text.push_str(&format!(" {:>14}", self.count(class, fault)));
             }

@@ -151,6 +151,16 @@ impl Fault {
             Self::CopyState => "copy-state",
         }
     }
+
+    /// Returns whether an operation can go wrong in this way: only what looks can answer with what
+    /// was before, and only what brings much can bring a part.
+    pub fn is_played(self, op: Op) -> bool {
+        match self {
+            Self::Stale => matches!(op, Op::SourceFetch | Op::EngineObserve | Op::AgentsProbe),
+            Self::Partial => matches!(op, Op::SourceFetch | Op::EngineObserve | Op::EngineRestore),
+            _ => true,
+        }
+    }
 }
 
 /// A fault at the n-th call of an operation, counted from 1 over the whole run.

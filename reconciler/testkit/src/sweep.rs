@@ -1,5 +1,6 @@
 //! Fails every call in turn: over a few scenarios that meet every kind of step, the n-th call of
 //! each operation goes wrong, n = 1, 2, 3… until a run is not touched any more; once and for ever.
+//! Called by the `simulate` program.
 
 use std::collections::BTreeMap;
 
@@ -125,26 +126,34 @@ pub fn scenarios() -> Vec<(&'static str, Scenario)> {
                 vec![at(2.4, Event::Push(recovery(true))), at(3.4, Event::Replace(0))],
             ),
         ),
+        (
+            "a lost server is made anew, and goes back once it is filled",
+            scenario(
+                documents(Server, "recreate", "recreate", Then::Wait),
+                false,
+                vec![at(2.4, Event::Lose(0)), at(5.4, Event::GoBack(0, 1)), looks(6.7)],
+            ),
+        ),
     ]
 }
 
 /// A run of a sweep that broke a promise.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// The scenario's name.
-    pub name: &'static str,
+    /// What repeats it: see [`repeat`].
+    pub words: String,
     /// What went wrong in it.
     pub scenario: Scenario,
     /// How it ended.
     pub verdict: Verdict,
 }
 
-/// One part of a sweep.
+/// One part of a sweep: calls of one operation that go wrong in one way, in one scenario.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// The scenario's name.
-    pub name: &'static str,
-    /// The scenario.
+    /// Which scenario, by its place in [`scenarios`].
+    pub number: usize,
+    /// The same.
     pub scenario: Scenario,
     /// Whose calls go wrong.
     pub op: Op,
@@ -158,15 +167,50 @@ pub struct Job {
     pub stride: u64,
 }
 
+/// A scenario in which one thing goes wrong.
+fn run(scenario: &Scenario, fault: FaultAt) -> Scenario {
+    let mut run = scenario.clone();
+    if fault.fault == Fault::KilledAfter(Fate::Old) {
+        // What comes back is what was there three hours after the begin.
+        run.events.push((3 * HOUR_MS, Event::CopyState));
+        run.events.sort_by_key(|(at, _)| *at);
+    }
+    run.faults = vec![fault];
+    run
+}
+
+/// One run of a sweep in words.
+fn words(number: usize, FaultAt { op, nth, forever, fault }: FaultAt) -> String {
+    let on = if forever { "on" } else { "once" };
+    format!("{number} {op:?} {nth} {fault:?} {on}")
+}
+
+/// Returns one run of a sweep by its words: the scenario's place, the operation, which call of it,
+/// the fault, and `once` or `on`.
+pub fn repeat(words: &str) -> Option<Scenario> {
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let [number, op, nth, fault, on] = words.as_slice() else { return None };
+    let (_, scenario) = scenarios().into_iter().nth(number.parse().ok()?)?;
+    let op = Op::ALL.into_iter().find(|of| format!("{of:?}") == **op)?;
+    let fault = FAULTS.into_iter().find(|of| format!("{of:?}") == **fault)?;
+    let forever = match *on {
+        "on" => true,
+        "once" => false,
+        _ => return None,
+    };
+    Some(run(&scenario, FaultAt { op, nth: nth.parse().ok()?, forever, fault }))
+}
+
 /// Returns the parts of a sweep over all scenarios. With `most`, about so many calls of each
 /// operation go wrong in each way instead of all, spread over the run and beginning elsewhere for
 /// each fault; a kill after each record of the journal is never left out.
 pub fn jobs(most: Option<u64>) -> Vec<Job> {
     let mut jobs = Vec::new();
-    for (name, scenario) in scenarios() {
+    for (number, (_, scenario)) in scenarios().into_iter().enumerate() {
         let calls = simulate(&scenario, false).counts;
         for op in Op::ALL {
-            for (at, fault) in FAULTS.into_iter().enumerate() {
+            let played = FAULTS.into_iter().enumerate().filter(|(_, fault)| fault.is_played(op));
+            for (at, fault) in played {
                 for forever in [false, true] {
                     let journal = op == Op::StateAppend
                         && fault == Fault::KilledAfter(Fate::Kept)
@@ -176,14 +220,9 @@ pub fn jobs(most: Option<u64>) -> Vec<Job> {
                         Some(most) if !journal => calls.div_ceil(most.max(1)).max(1),
                         _ => 1,
                     };
-                    let mut scenario = scenario.clone();
-                    if fault == Fault::KilledAfter(Fate::Old) {
-                        // What comes back is what was there three hours after the begin.
-                        scenario.events.push((3 * HOUR_MS, Event::CopyState));
-                        scenario.events.sort_by_key(|(at, _)| *at);
-                    }
                     let first = 1 + (at as u64 * 2 + u64::from(forever)) % stride;
-                    jobs.push(Job { name, scenario, op, fault, forever, first, stride });
+                    let scenario = scenario.clone();
+                    jobs.push(Job { number, scenario, op, fault, forever, first, stride });
                 }
             }
         }
@@ -191,24 +230,41 @@ pub fn jobs(most: Option<u64>) -> Vec<Job> {
     jobs
 }
 
-/// Runs one part of a sweep. Returns runs, findings and coverage.
-pub fn sweep(job: &Job) -> (u64, Vec<Found>, Coverage) {
-    let (mut runs, mut found, mut coverage) = (0, Vec::new(), Coverage::default());
-    let Job { name, op, fault, forever, .. } = *job;
+/// Runs one part of a sweep, and tells at once what breaks a promise. Returns how many runs it
+/// took and what they covered.
+pub fn sweep(job: &Job, mut tell: impl FnMut(Found)) -> (u64, Coverage) {
+    let (mut runs, mut coverage) = (0, Coverage::default());
+    let Job { number, op, fault, forever, .. } = *job;
     let mut nth = job.first;
     loop {
-        let mut broken = job.scenario.clone();
-        broken.faults = vec![FaultAt { op, nth, forever, fault }];
-        let verdict = simulate(&broken, false);
+        let fault = FaultAt { op, nth, forever, fault };
+        let scenario = run(&job.scenario, fault);
+        let verdict = simulate(&scenario, false);
         runs += 1;
         let calls = verdict.counts.get(&op).copied().unwrap_or(0);
         coverage.add(&verdict.coverage);
         if !verdict.broken.is_empty() {
-            found.push(Found { name, scenario: broken, verdict });
+            tell(Found { words: words(number, fault), scenario, verdict });
         }
         if nth >= calls {
-            return (runs, found, coverage);
+            return (runs, coverage);
         }
         nth += job.stride;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_found_again_by_its_words() {
+        let fault = Fault::KilledAfter(Fate::Old);
+        let fault = FaultAt { op: Op::StateWrite, nth: 17, forever: true, fault };
+        let said = words(3, fault);
+        assert_eq!(said, "3 StateWrite 17 KilledAfter(Old) on");
+        assert_eq!(repeat(&said), Some(run(&scenarios()[3].1, fault)));
+        assert_eq!(repeat("3 StateWrite 17 KilledAfter(Old) often"), None);
+        assert_eq!(repeat("99 StateWrite 17 Fails once"), None);
     }
 }

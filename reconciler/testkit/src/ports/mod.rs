@@ -151,7 +151,7 @@ impl World {
         let nth = *count;
         let calm = self.calm;
         let hit = |f: &&crate::faults::FaultAt| {
-            f.op == op && (f.nth == nth || (f.forever && f.nth <= nth))
+            f.op == op && (f.nth == nth || (f.forever && f.nth <= nth)) && f.fault.is_played(op)
         };
         let fault = self.faults.iter().find(hit).map(|f| f.fault).filter(|_| !calm);
         let facts = &mut self.actors[actor].pass;
@@ -159,9 +159,13 @@ impl World {
         if facts.calls == CALLS_MAX {
             self.broke("P10", format!("a pass made {CALLS_MAX} calls, the last to {op:?}"));
         }
-        if matches!(fault, Some(Fault::Stale | Fault::Partial)) {
-            self.actors[actor].pass.misled = true;
-        }
+        // A restore that brings a part says so, and half a fetch is none.
+        let misleads = match fault {
+            Some(Fault::Stale) => true,
+            Some(Fault::Partial) => op == Op::EngineObserve,
+            _ => false,
+        };
+        self.actors[actor].pass.misled |= misleads;
         if let Some(fault) = fault {
             let class = self.class_of(actor, op, subject);
             self.coverage.met(class, fault.word());
