@@ -4,7 +4,7 @@
 
 mod order;
 mod recoveries;
-mod removals;
+pub(crate) mod removals;
 mod success;
 
 use std::collections::BTreeSet;
@@ -117,7 +117,7 @@ impl World {
         if let ControlBody::RecoveryTakenBack { address, token, .. } = &control.body {
             // Part of a pass and of no step, as the plan hangs on it.
             let place = documents::place(address.resource.as_str());
-            if self.things.get(&place).is_some_and(|thing| thing.swapped.contains(token)) {
+            if self.things.get(&place).is_some_and(|thing| thing.swapped.contains_key(token)) {
                 self.broke("P7", format!("token {token} is taken back and was served at {place}"));
             }
             return;

@@ -2,6 +2,7 @@
 
 use model::id::{Address, SnapshotId};
 use model::plan::Action;
+use model::receipt::Receipt;
 
 use super::TOLERANCE_MS;
 use crate::documents;
@@ -221,8 +222,11 @@ impl World {
 /// Whether any point of a resource says that there was something in it.
 fn was_full(body: &Body, address: &Address) -> bool {
     let of = body.points().filter_map(|point| point.info.receipt.as_ref());
-    of.filter(|receipt| receipt.address == *address).any(|receipt| {
-        let counts = &receipt.marker.counts;
-        counts.values().any(|count| *count > 0) || (counts.is_empty() && receipt.files > 0)
-    })
+    of.filter(|receipt| receipt.address == *address).any(is_full)
+}
+
+/// Whether a point says that there was something in it; a dump of nothing is a file all the same.
+pub(crate) fn is_full(receipt: &Receipt) -> bool {
+    let counts = &receipt.marker.counts;
+    counts.values().any(|count| *count > 0) || (counts.is_empty() && receipt.files > 0)
 }

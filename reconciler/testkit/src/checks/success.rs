@@ -91,7 +91,7 @@ impl World {
             }
             Action::Restore { token, resource, elsewhere: false, .. } => {
                 let place = documents::place(resource.resource.as_str());
-                if !self.things.get(&place).is_some_and(|thing| thing.swapped.contains(token)) {
+                if !self.things.get(&place).is_some_and(|thing| thing.swapped.contains_key(token)) {
                     self.broke("P6", format!("{step} is done, and nothing was put in place"));
                 }
             }

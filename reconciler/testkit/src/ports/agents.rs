@@ -448,7 +448,7 @@ fn swap(
         Some(old) if half => Some(crate::world::things::Live { damaged: true, ..old }),
         _ => Some(restored),
     };
-    thing.swapped.insert(token.to_owned());
+    thing.swapped.entry(token.to_owned()).or_insert(now_ms);
     thing.measured_since_ms = now_ms;
     thing.note(now_ms);
     Ok(thing.recoveries.get(token).and_then(|recovery| kept(recovery, &at)))

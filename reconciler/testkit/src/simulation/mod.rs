@@ -342,19 +342,9 @@ impl Director {
         let running = if second { self.second.take() } else { self.first.take() }?;
         running.cancel.cancel();
         let mut handle = running.handle;
-        let died = self.shared.lock().died.clone();
-        loop {
-            let dead = self.shared.lock().actors[running.actor].dead;
-            if dead {
-                handle.abort();
-                let _ = handle.await;
-                break;
-            }
-            tokio::select! {
-                biased;
-                _ = &mut handle => break,
-                () = died.notified() => {}
-            }
+        if self.unless_killed(running.actor, &mut handle).await.is_none() {
+            handle.abort();
+            let _ = handle.await;
         }
         let mut world = self.shared.lock();
         let (state, skew_ms) =
@@ -364,6 +354,32 @@ impl Director {
         }
         world.actors[running.actor].dead = true;
         Some((state, skew_ms))
+    }
+
+    /// Waits for the end of what an actor does; `None`: it was killed before.
+    pub(crate) async fn unless_killed<T>(
+        &self,
+        actor: usize,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let died = self.shared.lock().died.clone();
+        let mut work = std::pin::pin!(work);
+        let mut another = false;
+        let done = loop {
+            if self.shared.lock().actors[actor].dead {
+                break None;
+            }
+            tokio::select! {
+                biased;
+                done = &mut work => break Some(done),
+                () = died.notified() => another |= !self.shared.lock().actors[actor].dead,
+            }
+        };
+        if another {
+            // Who else died meanwhile is still to be buried.
+            died.notify_one();
+        }
+        done
     }
 }
 

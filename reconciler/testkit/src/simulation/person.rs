@@ -30,14 +30,15 @@ impl Director {
         let mut waits: Vec<Wait> = plan.report.alarms.iter().chain(steps).cloned().collect();
         waits.sort();
         waits.dedup();
-        let mut asked = false;
+        let (mut asked, mut killed) = (false, false);
         for wait in waits {
             match wait {
                 Wait::Approval { digest } => {
                     asked = true;
                     self.shared.lock().states[0].approved.insert(digest.0.clone());
                     // A failure leaves it waiting, as it would for a person.
-                    let _ = operations::decide::approve(&world, &digest.0, "ops").await;
+                    let approved = operations::decide::approve(&world, &digest.0, "ops");
+                    killed = self.unless_killed(actor, approved).await.is_none();
                 }
                 Wait::Alarm { accept, .. } => {
                     asked = true;
@@ -49,9 +50,14 @@ impl Director {
                             state.doubt = None;
                         }
                     }
-                    let _ = operations::decide::accept(&world, &accept, "ops").await;
+                    let accepted = operations::decide::accept(&world, &accept, "ops");
+                    killed = self.unless_killed(actor, accepted).await.is_none();
                 }
                 _ => {}
+            }
+            if killed {
+                // The memory stays: the daemon beside it has it open.
+                break;
             }
         }
         self.shared.lock().actors[actor].dead = true;
@@ -76,12 +82,7 @@ impl Director {
         let observer: Arc<dyn Observer> = Arc::new(Unobserved);
         let cancel = Cancel::default();
         let work = operations::recovery::end(&world, &owner, &address, end, &observer, &cancel);
-        let died = self.shared.lock().died.clone();
-        tokio::select! {
-            biased;
-            () = died.notified() => {}
-            _ = work => {}
-        }
+        let _ = self.unless_killed(actor, work).await;
         let mut shared = self.shared.lock();
         let fate = shared.actors[actor].fate;
         shared.actors[actor].dead = true;

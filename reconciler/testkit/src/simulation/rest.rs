@@ -1,19 +1,22 @@
 //! After everything has calmed down: the world must come to rest within so many passes, a pass must
 //! then do nothing, and everything that can be protected must be.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::cancel::Cancel;
-use model::id::StepId;
+use model::id::{Address, StepId};
 use model::journal::Outcome;
 use model::observed::{RecoveryPhase, RecoveryRecord};
-use model::receipt::ControlBody;
+use model::receipt::{ControlBody, Receipt};
 use runtime::execute::Summary;
+use runtime::memory::{kind, meta};
 use runtime::pass::Kept;
 use runtime::{Observer, Pass};
 
 use super::events::bring_back;
 use super::{Director, Watching, owner, thing_name, wire};
+use crate::checks::removals::is_full;
 use crate::documents::{self, Proof, SECRET};
 use crate::faults::Op;
 use crate::scenario::Push;
@@ -50,7 +53,7 @@ impl Director {
         let observer: Arc<dyn Observer> = watching.clone();
         let cancel = Cancel::default();
         let time = self.shared.lock().time.clone();
-        let (mut last, mut kept) = (None, Kept::default());
+        let (mut last, mut kept, mut waited) = (None, Kept::default(), false);
         for _ in 0..PASSES_MAX {
             let result =
                 runtime::daemon::one_pass(&world, &*lease, &mut kept, &observer, &cancel).await;
@@ -69,16 +72,13 @@ impl Director {
             self.shared.lock().on_passed(actor);
             self.shared.lock().show(&pass);
             let asked = self.decide(&pass.plan).await;
-            // The time after which a policy ends a recovery comes by itself.
-            let deferred = pass.plan.report.deferred.iter();
-            let due = deferred
-                .filter(|deferred| deferred.code == "CommitTimeNotReached")
-                .map(|deferred| deferred.until.map_or(0, |until| until.as_millisecond()))
-                .min();
+            let due = ends_by_time(&pass);
             let hopes = due.is_some() || self.hopes(&summary);
             let soon_ms = self.until_the_next_slot(time.now_ms());
             let restless = summary.done > 0 || asked || hopes;
-            if !restless && soon_ms > A_PASS_MS {
+            // A partial point has served its slot: the next one tries again.
+            let owed = !waited && self.shared.lock().ends_partial();
+            if !restless && !owed && soon_ms > A_PASS_MS {
                 last = Some(pass);
                 break;
             }
@@ -91,6 +91,7 @@ impl Director {
                 time.sleep_ms(BETWEEN_MS).await;
             } else if !restless {
                 // The pass that must do nothing would meet the next slot.
+                waited |= owed;
                 time.sleep_ms(soon_ms + A_PASS_MS).await;
             }
         }
@@ -113,7 +114,7 @@ impl Director {
             let begun = {
                 let world = self.shared.lock();
                 let ended = world.things.get(&documents::place(&name));
-                let records = world.states[0].records.get(runtime::memory::kind::RECOVERY);
+                let records = world.states[0].records.get(kind::RECOVERY);
                 let records = records.into_iter().flat_map(|records| records.values());
                 let mut records = records.filter_map(runtime::memory::decode::<RecoveryRecord>);
                 ended.is_some_and(|thing| thing.open_recovery().is_none())
@@ -195,7 +196,7 @@ impl Director {
             world.thing_is_safe(&self.scenario.documents, &resource.name);
         }
         let state = &world.states[0];
-        let records: usize = state.records.values().map(std::collections::BTreeMap::len).sum();
+        let records: usize = state.records.values().map(BTreeMap::len).sum();
         if records > RECORDS_MAX {
             world.broke("P10", format!("the memory holds {records} records"));
         }
@@ -235,7 +236,31 @@ impl Director {
     }
 }
 
+/// When a policy ends a recovery, which comes by itself.
+fn ends_by_time(pass: &Pass) -> Option<i64> {
+    let deferred = pass.plan.report.deferred.iter();
+    deferred
+        .filter(|deferred| deferred.code == "CommitTimeNotReached")
+        .map(|deferred| deferred.until.map_or(0, |until| until.as_millisecond()))
+        .min()
+}
+
 impl World {
+    /// Whether the newest point of something in a repository is a partial one.
+    fn ends_partial(&self) -> bool {
+        let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
+        bodies.into_iter().any(|body| {
+            let mut newest: BTreeMap<&Address, &Snap> = BTreeMap::new();
+            for (of, snap) in body.points().filter_map(|s| Some((s.info.address.as_ref()?, s))) {
+                let last = newest.entry(of).or_insert(snap);
+                if snap.made_ms > last.made_ms {
+                    *last = snap;
+                }
+            }
+            newest.values().any(|s| s.info.receipt.as_ref().is_some_and(|r| !r.complete))
+        })
+    }
+
     /// Whether a step reads a point again that is damaged.
     fn proves_damage(&self, step: &StepId) -> bool {
         let mut parts = step.as_str().split('/');
@@ -250,7 +275,8 @@ impl World {
     fn thing_is_safe(&mut self, documents: &documents::Documents, name: &str) {
         let Some(thing) = self.things.get(&documents::place(name)).cloned() else { return };
         // A half that something whole took the place of since is only left over.
-        let half = thing.recoveries.values().any(|recovery| recovery.stage == Stage::Half);
+        let mut half = thing.recoveries.iter().filter(|(_, of)| of.stage == Stage::Half);
+        let half = half.any(|(token, _)| !self.is_anothers(token));
         if half && thing.live.as_ref().is_none_or(|live| live.damaged) {
             self.broke("P5", format!("{name} is left half-way"));
         }
@@ -304,9 +330,10 @@ impl World {
                 let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
                 let can = bodies.into_iter().any(|body| {
                     body.points().any(|snap| {
-                        let trusted =
-                            snap.info.receipt.as_ref().is_some_and(|r| r.suspicious.is_none());
-                        of(snap) && trusted && body.is_whole(snap)
+                        let trusted = |r: &Receipt| r.suspicious.is_none() && is_full(r);
+                        of(snap)
+                            && snap.info.receipt.as_ref().is_some_and(trusted)
+                            && body.is_whole(snap)
                     })
                 });
                 if can {
@@ -317,13 +344,14 @@ impl World {
         }
     }
 
-    /// Whether something that a thing depends on is not well.
+    /// Whether something that a thing depends on is not well, or not what it was.
     fn stands_on_unwell(&self, documents: &documents::Documents, name: &str) -> bool {
         let names = documents.resources.iter().map(|resource| &resource.name);
         names.filter(|on| documents.stands_on(name, on)).any(|on| {
-            let thing = self.things.get(&documents::place(on));
-            let live = thing.and_then(|thing| thing.live.as_ref());
+            let place = documents::place(on);
+            let live = self.things.get(&place).and_then(|thing| thing.live.as_ref());
             live.is_none_or(|live| live.damaged || live.rows.is_empty())
+                || self.shows_going_back(&place, self.now_ms(), None)
         })
     }
 
@@ -338,12 +366,23 @@ impl World {
     fn was_full_since(&self, of: &impl Fn(&Snap) -> bool, at_ms: i64) -> bool {
         let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
         bodies.flat_map(|body| body.points()).any(|snap| {
-            let receipt = snap.info.receipt.as_ref();
-            let counts = receipt.map(|receipt| &receipt.marker.counts);
-            // A dump of nothing is a file all the same.
-            let full = counts.is_some_and(|counts| counts.values().any(|count| *count > 0));
+            let full = snap.info.receipt.as_ref().is_some_and(is_full);
             of(snap) && full && snap.made_ms > at_ms
         })
+    }
+
+    /// Whether a token is noted as served under a name that our memory lost: to it the note may be
+    /// another's who is in the midst of it.
+    fn is_anothers(&self, wanted: &str) -> bool {
+        let metas = self.states[0].records.get(kind::META);
+        let writer = metas.and_then(|metas| metas.get(meta::WRITER_ID));
+        let writer = writer.and_then(runtime::memory::decode::<String>).unwrap_or_default();
+        let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
+        let noted = bodies.flat_map(|body| body.controls()).filter(|control| {
+            matches!(&control.body, ControlBody::RecoveryServed { token, .. } if token == wanted)
+        });
+        let names: Vec<String> = noted.map(|control| control.writer).collect();
+        self.states[0].ever_doubted && !names.is_empty() && !names.contains(&writer)
     }
 
     /// Whether a token of a thing is noted as served that never was put in place.
@@ -352,7 +391,7 @@ impl World {
         let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
         bodies.flat_map(|body| body.controls()).any(|control| match control.body {
             ControlBody::RecoveryServed { address, token, .. } => {
-                address.resource.as_str() == name && !thing.swapped.contains(&token)
+                address.resource.as_str() == name && !thing.swapped.contains_key(&token)
             }
             _ => false,
         })

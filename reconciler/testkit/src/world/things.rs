@@ -1,6 +1,6 @@
 //! Protected things and what recoveries of them left on their targets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::receipt::Marker;
@@ -75,8 +75,8 @@ pub struct Thing {
     pub unreadable: Option<String>,
     /// Recoveries that left something on the target, by token.
     pub recoveries: BTreeMap<String, OnHost>,
-    /// Tokens that were ever put in place.
-    pub swapped: BTreeSet<String>,
+    /// Tokens that were ever put in place, and when first.
+    pub swapped: BTreeMap<String, i64>,
     /// Every content that was ever in place, in the shape in which it is stored, and since when.
     pub history: Vec<(i64, Shared)>,
     /// Since when it is seen as it is: it was changed by something that is no ordinary write.
@@ -104,7 +104,7 @@ impl Thing {
             server: (1, 10),
             unreadable: None,
             recoveries: BTreeMap::new(),
-            swapped: BTreeSet::new(),
+            swapped: BTreeMap::new(),
             history: Vec::new(),
             disturbed_ms: now_ms,
             away: Vec::new(),
