@@ -95,8 +95,8 @@ pub(crate) async fn restore(context: &StepContext, step: &Step) -> Result<Succes
 }
 
 /// Whether a recovery into another place was ended by a start that this state has forgotten:
-/// something lay beside when its swap was noted, and nothing does. In the resource's own place, what
-/// was measured since says so.
+/// something lay beside when its swap was noted, and nothing does. In the resource's own place,
+/// what was measured since says so.
 fn was_ended(record: &RecoveryRecord, at: OnTarget) -> bool {
     record.elsewhere && record.phase == RecoveryPhase::Swapping && at == OnTarget::Nothing
 }

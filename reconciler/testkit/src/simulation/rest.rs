@@ -327,21 +327,22 @@ impl World {
             // Nothing is put beside what it depends on while that is not well.
             None if self.stands_on_unwell(documents, name) => {}
             None if documents.answer(unwell) == "restore" => {
-                let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
-                let can = bodies.into_iter().any(|body| {
-                    body.points().any(|snap| {
-                        let trusted = |r: &Receipt| r.suspicious.is_none() && is_full(r);
-                        of(snap)
-                            && snap.info.receipt.as_ref().is_some_and(trusted)
-                            && body.is_whole(snap)
-                    })
-                });
-                if can {
+                if self.could_be_back(&of) {
                     self.broke("convergence", format!("{name} is gone, and could be back"));
                 }
             }
             _ => {}
         }
+    }
+
+    /// Whether a point that holds something, is whole, and looks right to a reader is there.
+    fn could_be_back(&self, of: &impl Fn(&Snap) -> bool) -> bool {
+        let trusted = |r: &Receipt| r.suspicious.is_none() && is_full(r);
+        let mut bodies = self.stores.values().filter_map(|store| store.body.as_ref());
+        bodies.any(|body| {
+            let mut points = body.points().filter(|snap| of(snap) && body.is_whole(snap));
+            points.any(|snap| snap.info.receipt.as_ref().is_some_and(trusted))
+        })
     }
 
     /// Whether something that a thing depends on is not well, or not what it was.

@@ -62,7 +62,7 @@ fn a_tree_that_lost_most_documents_holds() {
     assert_eq!(half.steps(), CALM);
 }
 
-/// Whether it was there before, nobody knows: its note may be gone with a repository that went back.
+/// Whether it was there before, nobody knows: its note may have gone with a repository.
 #[test]
 fn another_place_waits_when_our_state_went_back() {
     let world = World::protected()
