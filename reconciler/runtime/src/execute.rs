@@ -14,7 +14,7 @@ use tracing::Instrument;
 
 use crate::event::{Observer, RunEvent};
 use crate::pass::Pass;
-use crate::step::{self, StepContext};
+use crate::step::{self, LastRead, StepContext};
 use crate::world::World;
 
 /// How the execution of a plan ended.
@@ -133,6 +133,7 @@ impl<'a> Walk<'a> {
             writer: pass.observed.memory.writer.clone(),
             observer: observer.clone(),
             cancel: cancel.clone(),
+            read: LastRead::default(),
         };
         Self {
             context,

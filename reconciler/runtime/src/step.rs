@@ -2,7 +2,7 @@
 //! journal. Called by `execute`; what to do was decided by the planner.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use model::cancel::Cancel;
@@ -39,6 +39,31 @@ pub(crate) struct StepContext {
     pub(crate) writer: String,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) cancel: Cancel,
+    pub(crate) read: LastRead,
+}
+
+/// What each resource was when a backup of this run read it last: one plan may read it for several
+/// repositories, and what goes back between two of them is behind the first point already.
+#[derive(Clone, Default)]
+pub(crate) struct LastRead(Arc<Mutex<BTreeMap<Address, Marker>>>);
+
+impl LastRead {
+    /// Says how a resource went back since it was read before, or else since it was planned for; if
+    /// it did not, it is remembered as it is.
+    fn went_back(
+        &self,
+        address: &Address,
+        planned: Option<&Marker>,
+        found: &Marker,
+    ) -> Option<String> {
+        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = read.get(address).or(planned);
+        let why = before.and_then(|before| plan::went_back(before, found));
+        if why.is_none() {
+            read.insert(address.clone(), found.clone());
+        }
+        why
+    }
 }
 
 /// What an action has to say when it went well.
@@ -353,17 +378,20 @@ async fn open(
     context.world.agents.open(resource, hooks, &context.cancel).await
 }
 
-/// Stops at a resource that went back since the plan looked at it: its next condition says so,
-/// unless what is there became its newest point.
+/// Stops at a resource that went back since the plan looked at it, or read it: its next condition
+/// says so, unless what is there became its newest point.
 async fn still_ahead(
     context: &StepContext,
     address: &Address,
     source: OpenSource,
 ) -> Result<OpenSource, PortError> {
-    let Some(Observation::Known { marker, .. }) = context.observed.resources.get(address) else {
+    let planned = match context.observed.resources.get(address) {
+        Some(Observation::Known { marker, .. }) => Some(marker),
+        _ => None,
+    };
+    let Some(why) = context.read.went_back(address, planned, &source.marker) else {
         return Ok(source);
     };
-    let Some(why) = plan::went_back(marker, &source.marker) else { return Ok(source) };
     if let Err(error) = source.close.close(true).await {
         tracing::warn!(resource = %address, "its session did not end well: {error}");
     }
@@ -548,6 +576,19 @@ mod tests {
     use model::id::RepositoryId;
 
     use super::*;
+
+    #[test]
+    fn what_went_back_behind_the_point_of_another_repository_is_not_read() {
+        let orders: Address = "shop/orders".parse().unwrap();
+        let at = |lsn| Marker { counters: [("lsn".to_owned(), lsn)].into(), ..Marker::default() };
+        let read = LastRead::default();
+        assert_eq!(read.went_back(&orders, Some(&at(7)), &at(9)), None);
+        let why = read.went_back(&orders, Some(&at(7)), &at(8));
+        assert_eq!(why.as_deref(), Some("counter lsn 9 → 8"));
+        assert_eq!(read.went_back(&orders, Some(&at(7)), &at(9)), None);
+        assert!(LastRead::default().went_back(&orders, Some(&at(7)), &at(6)).is_some());
+        assert_eq!(LastRead::default().went_back(&orders, None, &at(6)), None);
+    }
 
     #[test]
     fn a_repository_without_points_holds_where_something_should_be() {
