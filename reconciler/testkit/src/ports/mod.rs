@@ -204,6 +204,11 @@ impl World {
                 "commit"
             }
             Op::AgentsRollback => "rollback",
+            Op::AgentsRecreate => "recreate",
+            Op::EngineRestore | Op::AgentsPrepare | Op::AgentsInspect | Op::AgentsSwap => {
+                let mut classes = running.values().map(coverage::class);
+                classes.find(|class| class.starts_with("restore")).unwrap_or("restore")
+            }
             _ => {
                 let about = |action: &&model::plan::Action| {
                     action.resource().is_some_and(|a| subject.ends_with(a.resource.as_str()))

@@ -326,10 +326,8 @@ impl World {
             None if self.states[0].ever_doubted && self.noted_in_vain(name) => {}
             // Nothing is put beside what it depends on while that is not well.
             None if self.stands_on_unwell(documents, name) => {}
-            None if documents.answer(unwell) == "restore" => {
-                if self.could_be_back(&of) {
-                    self.broke("convergence", format!("{name} is gone, and could be back"));
-                }
+            None if documents.answer(unwell) == "restore" && self.could_be_back(&of) => {
+                self.broke("convergence", format!("{name} is gone, and could be back"));
             }
             _ => {}
         }
