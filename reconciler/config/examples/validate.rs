@@ -1,10 +1,12 @@
 //! Measures validation on made-up documents:
-//! `cargo run --release -p mainstay-config --example validate -- [documents…]`. With `--write DIR
-//! DOCUMENTS` it writes them as files instead, for another program to validate.
+//! `cargo run --release -p mainstay-config --example validate -- [documents…]`. With `--beside
+//! KUBECONFORM` it lets that program and itself read the same files in turn, from the top of the
+//! repository; `tests/bench-planner` builds it.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program that measures")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use model::id::CommitId;
@@ -42,13 +44,13 @@ spec: { daily: 7, weekly: 4, monthly: 12 }
 
 fn main() {
     let mut words = std::env::args().skip(1).peekable();
-    if words.next_if(|word| word == "--write").is_some() {
-        let folder = words.next().expect("a folder");
-        let count = words.next().and_then(|n| n.parse().ok()).expect("a number of documents");
-        for (path, bytes) in documents(count) {
-            std::fs::write(Path::new(&folder).join(path), bytes).expect("a file");
-        }
-        return;
+    if words.next_if(|word| word == "--read").is_some() {
+        return read(Path::new(&words.next().expect("a folder")));
+    }
+    if words.next_if(|word| word == "--beside").is_some() {
+        let program = words.next().expect("a program");
+        let count = words.next().map_or(35_000, |n| n.parse().expect("a number of documents"));
+        return beside(&program, count);
     }
     let asked: Vec<usize> = words.filter_map(|word| word.parse().ok()).collect();
     let sizes = if asked.is_empty() { vec![1_000, 10_000, 35_000] } else { asked };
@@ -70,6 +72,74 @@ fn main() {
     }
 }
 
+/// Validates the files of a folder, as a process of its own.
+fn read(folder: &Path) {
+    let files = std::fs::read_dir(folder).expect("a folder").map(|entry| {
+        let entry = entry.expect("an entry");
+        let name = entry.file_name().into_string().expect("a name");
+        (name, std::fs::read(entry.path()).expect("a file"))
+    });
+    let loaded = mainstay_config::load(&files.collect(), &builtin(), CommitId::from("c0ffee"));
+    assert!(loaded.desired.is_some(), "{:?}", loaded.diagnostics.first());
+}
+
+/// Lets kubeconform and this program read the same files in turn, another one first each round.
+fn beside(program: &str, count: usize) {
+    let work = std::env::temp_dir().join(format!("mainstay-validate-{}", std::process::id()));
+    let (folder, schemas) = (work.join("documents"), work.join("schemas"));
+    for folder in [&folder, &schemas] {
+        std::fs::create_dir_all(folder).expect("a folder");
+    }
+    for (path, bytes) in documents(count) {
+        std::fs::write(folder.join(path), bytes).expect("a file");
+    }
+    for entry in std::fs::read_dir("schema").expect("the schemas") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+        // kubeconform asks for kinds in small letters.
+        std::fs::copy(&path, schemas.join(name.to_lowercase())).expect("a schema");
+    }
+    let location = format!("{}/{{{{ .ResourceKind }}}}.json", schemas.display());
+    let mut ours = Command::new(std::env::current_exe().expect("a program"));
+    ours.arg("--read").arg(&folder);
+    let mut theirs = Command::new(program);
+    theirs.args(["-n", "2", "-schema-location", &location]).arg(&folder);
+    let (mut ours_took, mut theirs_took) = (Vec::new(), Vec::new());
+    for round in 0..RUNS {
+        let mut turns = [(&mut ours, &mut ours_took), (&mut theirs, &mut theirs_took)];
+        turns.rotate_left(round % 2);
+        for (command, took) in turns {
+            took.push(run(command));
+        }
+    }
+    std::fs::remove_dir_all(&work).expect("the folder goes");
+    println!("{count} documents: median wall ms (least to most), median processor ms");
+    let words = [("this program", &mut ours_took), ("kubeconform", &mut theirs_took)];
+    let medians = words.map(|(name, took)| {
+        took.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (wall, least, most) = (took[RUNS / 2].0, took[0].0, took[RUNS - 1].0);
+        let mut cpu: Vec<f64> = took.iter().map(|t| t.1).collect();
+        cpu.sort_by(f64::total_cmp);
+        println!("{name}: {wall:.0} ({least:.0} to {most:.0}), {:.0}", cpu[RUNS / 2]);
+        (wall, cpu[RUNS / 2])
+    });
+    let [(wall, cpu), (their_wall, their_cpu)] = medians;
+    println!(
+        "times as fast: {:.1} by wall, {:.1} by processor",
+        their_wall / wall,
+        their_cpu / cpu
+    );
+}
+
+/// Runs a program once; returns wall and processor time in milliseconds.
+fn run(command: &mut Command) -> (f64, f64) {
+    let (cpu, wall) = (children_ms(), Instant::now());
+    let done = command.stdout(Stdio::null()).status().expect("it starts");
+    let wall = wall.elapsed().as_secs_f64() * 1000.0;
+    assert!(done.success(), "{command:?} ended with {done}");
+    (wall, children_ms() - cpu)
+}
+
 /// Loads once; returns wall and processor time in milliseconds.
 fn once(tree: &BTreeMap<String, Vec<u8>>) -> (f64, f64) {
     let (cpu, wall) = (cpu_ms(), Instant::now());
@@ -87,10 +157,20 @@ fn builtin() -> BTreeMap<String, Vec<u8>> {
 
 /// Processor time of all threads, in steps of the kernel's tick.
 fn cpu_ms() -> f64 {
+    ticks_ms(11)
+}
+
+/// Processor time of all processes that this one waited for.
+fn children_ms() -> f64 {
+    ticks_ms(13)
+}
+
+/// Two fields of `/proc/self/stat`, counted behind the name.
+fn ticks_ms(first: usize) -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after = text.rsplit(')').next().unwrap_or_default();
     let ticks: f64 =
-        after.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<f64>().ok()).sum();
+        after.split_whitespace().skip(first).take(2).filter_map(|n| n.parse::<f64>().ok()).sum();
     ticks * 10.0
 }
 

@@ -1,12 +1,26 @@
 //! Reads selectors: which resources a document means.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use model::desired::Resource;
 use model::id::{Address, Name};
 
 use crate::diagnostics as d;
 use crate::documents::{Kind, SelectSpec};
 use crate::lower::{At, Lowering, text};
+
+/// The resources of an application.
+fn of<'r>(
+    all: &'r BTreeMap<Address, Resource>,
+    application: &Name,
+) -> impl Iterator<Item = (&'r Address, &'r Resource)> + use<'r> {
+    let application = application.clone();
+    // The name that comes before every other one.
+    let first = "0".parse().ok();
+    let first = first.map(|resource| Address { application: application.clone(), resource });
+    let from = first.into_iter().flat_map(|first| all.range(first..));
+    from.take_while(move |(address, _)| address.application == application)
+}
 
 impl Lowering<'_> {
     /// Returns the resources that a selector means; every field narrows. `owner` names the document
@@ -30,21 +44,22 @@ impl Lowering<'_> {
         let applications = self.selected_applications(spec, at);
         let resources = self.selected_resources(spec, at);
         self.selected_types(spec, at);
-        let mut selected = BTreeSet::new();
-        for (address, resource) in &self.lowered.desired.resources {
-            let application = address.application.as_str();
-            let labels = spec.labels.iter().flatten();
-            let fits = applications.as_ref().is_none_or(|a| a.contains(application))
+        let types = spec.types.as_ref();
+        let fits = |address: &Address, resource: &Resource| {
+            applications.as_ref().is_none_or(|a| a.contains(&address.application))
                 && resources.as_ref().is_none_or(|r| r.contains(address))
-                && spec
-                    .types
-                    .as_ref()
-                    .is_none_or(|t| t.iter().any(|t| t == resource.agent.template.as_str()))
-                && labels.into_iter().all(|(k, v)| resource.labels.get(k) == Some(v));
-            if fits {
-                selected.insert(address.clone());
-            }
-        }
+                && types.is_none_or(|t| t.iter().any(|t| t == resource.agent.template.as_str()))
+                && spec.labels.iter().flatten().all(|(k, v)| resource.labels.get(k) == Some(v))
+        };
+        let all = &self.lowered.desired.resources;
+        let fitting = |(address, resource): (&Address, &Resource)| {
+            fits(address, resource).then(|| address.clone())
+        };
+        // Most documents name their application: a fleet is not gone through for each of them.
+        let selected: BTreeSet<Address> = match &applications {
+            None => all.iter().filter_map(fitting).collect(),
+            Some(named) => named.iter().flat_map(|n| of(all, n)).filter_map(fitting).collect(),
+        };
         // What could not be read might have been selected, so nothing is said then.
         let certain = self.lowered.broken.resources.is_empty()
             && !self.lowered.broken.documents.iter().any(|(kind, _)| *kind == Kind::Application);
@@ -54,11 +69,7 @@ impl Lowering<'_> {
         selected
     }
 
-    fn selected_applications(
-        &mut self,
-        spec: &SelectSpec,
-        at: &At<'_>,
-    ) -> Option<BTreeSet<String>> {
+    fn selected_applications(&mut self, spec: &SelectSpec, at: &At<'_>) -> Option<BTreeSet<Name>> {
         let mut named: Vec<(&str, At<'_>)> = Vec::new();
         if let Some(name) = &spec.application {
             named.push((name, at.at("application")));
@@ -70,7 +81,8 @@ impl Lowering<'_> {
         for (name, at) in &named {
             self.document(Kind::Application, name, at.place());
         }
-        given.then(|| named.iter().map(|(name, _)| (*name).to_owned()).collect())
+        // What is no name is none of an application; that was said above.
+        given.then(|| named.iter().filter_map(|(name, _)| name.parse().ok()).collect())
     }
 
     fn selected_resources(&mut self, spec: &SelectSpec, at: &At<'_>) -> Option<BTreeSet<Address>> {
