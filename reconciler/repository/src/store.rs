@@ -70,6 +70,11 @@ impl Store {
         Ok((name, data))
     }
 
+    /// Looks whether a file is stored with the content of its name.
+    pub(crate) fn probe(&self, kind: FileKind, id: &Id) -> Result<(), PortError> {
+        self.fetch(kind, id).map(|_| ())
+    }
+
     fn plain(&self, kind: FileKind, name: &str, mut data: Vec<u8>) -> Result<Vec<u8>, PortError> {
         let shown = format!("{}/{name}", kind.folder());
         let Some(plain) = self.cipher.open(&mut data)? else {
