@@ -278,6 +278,10 @@ pub struct DaemonArgs {
     /// Where health and metrics are served; `none` for nowhere
     #[arg(long, default_value = "127.0.0.1:9137", value_name = "ADDRESS")]
     pub listen: String,
+    /// Keep this file a runbook that is right: it is written anew when what is protected, how it
+    /// comes back, or a point that it names changes; `.html` and `.txt` say what it looks like
+    #[arg(long, value_name = "FILE")]
+    pub runbook: Option<PathBuf>,
     /// End after so many passes
     #[arg(long, hide = true)]
     pub passes: Option<u64>,

@@ -319,12 +319,34 @@ pub struct Retention {
     /// The newest of each period of the last so many seconds.
     #[serde(default)]
     pub within_each: WithinEach,
+    /// Whether one point may fill several of the rules that count.
+    #[serde(default, skip_serializing_if = "Overlap::is_shared")]
+    pub overlap: Overlap,
     /// Everything that carries one of these tags.
     pub tags: BTreeSet<String>,
     /// Never fewer than this many good points, whatever the rules say; at least 1.
     pub at_least: u32,
     /// IANA name of the zone of day and coarser.
     pub time_zone: String,
+}
+
+/// Whether one point may fill several of the rules that count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Overlap {
+    /// It may, as restic and kopia have it.
+    #[default]
+    Shared,
+    /// A period whose newest point stays by a finer rule is not counted again, as borg has it.
+    Separate,
+}
+
+impl Overlap {
+    /// Whether it is the usual one. Left out where it is, it changes no digest.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+    pub const fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared)
+    }
 }
 
 /// For each period, how many seconds back its newest points stay.

@@ -39,20 +39,24 @@ pub async fn look(
 ) -> Result<(Seen, Pass), PassError> {
     let only = std::collections::BTreeSet::new();
     let pass = crate::status::look(world, None, only, observer, cancel).await?;
+    Ok((seen(world, &pass).await, pass))
+}
+
+/// What a pass saw, to be asked; a journal that cannot be read only leaves times unknown.
+pub async fn seen(world: &World, pass: &Pass) -> Seen {
     let history = crate::history::history(world, None, HISTORY_MAX).await;
     let mut notes = pass.notes.clone();
     let history = history.unwrap_or_else(|error| {
         notes.push(format!("the journal could not be read: {}", error.chain()));
         Vec::new()
     });
-    let seen = Seen {
+    Seen {
         desired: pass.desired.clone(),
         observed: pass.observed.clone(),
         at: pass.plan.at,
         measured: crate::bundle::measured(&history),
         notes,
-    };
-    Ok((seen, pass))
+    }
 }
 
 impl From<Bundle> for Seen {

@@ -263,6 +263,7 @@ fn backup(of: &Name, homes: [usize; 2]) -> Backup {
             yearly: Keep::Forever,
             within_s: None,
             within_each: Default::default(),
+            overlap: Default::default(),
             tags: BTreeSet::new(),
             at_least: 1,
             time_zone: "Europe/Berlin".to_owned(),

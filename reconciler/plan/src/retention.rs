@@ -2,6 +2,7 @@
 //! made of one resource in one repository. Called by the planner. Semantics: `docs/semantics.md`,
 //! "Retention".
 
+mod ahead;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +11,7 @@ use std::collections::BTreeSet;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use model::desired::{Keep, Retention};
+use model::desired::{Keep, Overlap, Retention};
 use model::id::SnapshotId;
 
 use crate::slots::seconds;
@@ -103,6 +104,21 @@ impl Period {
         }
     }
 
+    /// The longest that it can be, in seconds; clock changes and leap days count.
+    pub(crate) const fn longest_s(self) -> u64 {
+        const DAY: u64 = 86_400;
+        const CLOCK_CHANGE: u64 = 3600;
+        match self {
+            Self::Point => 0,
+            Self::Hour => 3600,
+            Self::Day => DAY + CLOCK_CHANGE,
+            Self::Week => 7 * DAY + CLOCK_CHANGE,
+            Self::Month => 31 * DAY + CLOCK_CHANGE,
+            Self::Quarter => 92 * DAY + CLOCK_CHANGE,
+            Self::Year => 366 * DAY + CLOCK_CHANGE,
+        }
+    }
+
     /// Returns the last instant of the period in which an instant lies, to the second.
     fn last_second(self, at: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let date = zone.to_datetime(at).date();
@@ -178,7 +194,11 @@ pub fn judge(
     now: Timestamp,
     next: &dyn Fn(Timestamp) -> Option<Timestamp>,
 ) -> Vec<Verdict> {
-    judged(policy, series, now, Some(next))
+    let mut verdicts = judged(policy, series, now, Some(next));
+    if policy.overlap == Overlap::Separate {
+        ahead::date(policy, series, now, next, &mut verdicts);
+    }
+    verdicts
 }
 
 /// Returns what [`judge`] lets go, without working out dates and reasons of what stays.
@@ -205,15 +225,16 @@ fn judged(
     if is_empty(policy) {
         marks.iter_mut().for_each(|m| m.because(|| "the policy has no rule".to_owned(), || None));
     }
-    for (word, keep, period) in rules(policy) {
-        mark_rule(&Rule { word, keep, period, zone: &zone, now, next }, &good, &mut marks);
-    }
     mark_within(policy, &good, &mut marks, now, next);
+    let overlap = policy.overlap;
     for (word, within_s, period) in within_rules(policy) {
         if let Some(within_s) = within_s {
-            let rule = Rule { word, keep: Keep::Forever, period, zone: &zone, now, next };
+            let rule = Rule { word, keep: Keep::Forever, period, overlap, zone: &zone, now, next };
             mark_within_each(&rule, within_s, &good, &mut marks);
         }
+    }
+    for (word, keep, period) in rules(policy) {
+        mark_rule(&Rule { word, keep, period, overlap, zone: &zone, now, next }, &good, &mut marks);
     }
     for (good, mark) in good.iter().zip(&mut marks) {
         for tag in good.candidate.tags.intersection(&policy.tags) {
@@ -293,6 +314,7 @@ struct Rule<'a> {
     word: &'static str,
     keep: Keep,
     period: Period,
+    overlap: Overlap,
     zone: &'a TimeZone,
     now: Timestamp,
     next: Option<Next<'a>>,
@@ -300,6 +322,7 @@ struct Rule<'a> {
 
 /// restic's rule: newest first, a point is kept when it opens another period and there is room; the
 /// oldest point of all is kept while there is room, so that a young series keeps its beginning.
+/// borg's, where rules do not overlap: what stays already opens its period and takes no room.
 fn mark_rule(rule: &Rule<'_>, good: &[Dated<'_>], marks: &mut [Marks]) {
     let room = match rule.keep {
         Keep::Unset | Keep::Count(0) => return,
@@ -323,8 +346,11 @@ fn mark_rule(rule: &Rule<'_>, good: &[Dated<'_>], marks: &mut [Marks]) {
         if !opens && i + 1 != good.len() {
             continue;
         }
-        used += 1;
         last = Some(key);
+        if rule.overlap == Overlap::Separate && marks[i].kept {
+            continue;
+        }
+        used += 1;
         let word = rule.word;
         match room {
             None => marks[i].because(|| format!("{word}, for ever"), || None),

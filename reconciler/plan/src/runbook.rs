@@ -396,12 +396,16 @@ impl<'a> Writer<'a> {
         let mut items = Vec::new();
         for survival in &answer.resources {
             if !self.full {
-                let back = survival.point.is_some();
-                items.push(format!("{} {}", survival.resource, if back { "back" } else { "gone" }));
+                items.push(match (&survival.point, survival.fate) {
+                    (Some(_), _) => format!("{} back", survival.resource),
+                    (None, Fate::MadeAnew) => self.anew(survival),
+                    (None, _) => format!("{} gone", survival.resource),
+                });
                 continue;
             }
             items.push(match (&survival.point, survival.fate) {
                 (Some(point), _) => self.step(survival, point),
+                (None, Fate::MadeAnew) => self.anew(survival),
                 (None, Fate::Unknown) => {
                     let why = survival.why.clone().unwrap_or_default();
                     format!("{}: not known. {why}", survival.resource)
@@ -413,6 +417,22 @@ impl<'a> Writer<'a> {
             });
         }
         self.list(true, items);
+    }
+
+    /// How something is made that no point brings back.
+    fn anew(&self, survival: &Survival) -> String {
+        let address = &survival.resource;
+        let why = survival.why.clone().unwrap_or_default();
+        let Some(resource) = self.desired.resources.get(address) else {
+            return format!("{address}: {why}");
+        };
+        let lines = recipe::anew(resource);
+        let how = if lines.is_empty() {
+            "Only Mainstay can".to_owned()
+        } else {
+            format!("On {}: {}", resource.target, lines.join("; then "))
+        };
+        format!("{address}: {why}. {how}.")
     }
 
     fn step(&mut self, survival: &Survival, point: &PointStatus) -> String {

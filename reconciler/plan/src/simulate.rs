@@ -71,25 +71,10 @@ pub fn horizon(policy: &Retention, schedule: &Schedule, from: Timestamp) -> Hori
         seconds = seconds.max(within.saturating_sub(gap));
     }
     for (_, within_s, period) in within_rules(policy) {
-        let lost = longest_s(period).saturating_add(gap.saturating_mul(2));
+        let lost = period.longest_s().saturating_add(gap.saturating_mul(2));
         seconds = seconds.max(within_s.unwrap_or(0).saturating_sub(lost));
     }
     Horizon::Seconds(seconds)
-}
-
-/// The longest that a period can be; clock changes and leap days count.
-fn longest_s(period: Period) -> u64 {
-    const DAY: u64 = 86_400;
-    const CLOCK_CHANGE: u64 = 3600;
-    match period {
-        Period::Point => 0,
-        Period::Hour => 3600,
-        Period::Day => DAY + CLOCK_CHANGE,
-        Period::Week => 7 * DAY + CLOCK_CHANGE,
-        Period::Month => 31 * DAY + CLOCK_CHANGE,
-        Period::Quarter => 92 * DAY + CLOCK_CHANGE,
-        Period::Year => 366 * DAY + CLOCK_CHANGE,
-    }
 }
 
 /// The shortest that a period can be; clock changes and short months count.

@@ -100,6 +100,7 @@ pub(crate) fn keep_last(n: u32) -> Retention {
         yearly: Keep::Unset,
         within_s: None,
         within_each: Default::default(),
+        overlap: Default::default(),
         tags: BTreeSet::new(),
         at_least: 1,
         time_zone: "UTC".to_owned(),

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use model::desired::{Backup, Desired};
+use model::desired::{Backup, Desired, RecoveryPolicy};
 use model::id::{Address, Name, RepositoryId, SnapshotId};
 use model::observed::{Observed, RecoveryPhase, RecoveryRecord, SnapshotInfo, is_proven};
 use model::receipt::{Control, ControlBody, EvidenceKind, Marker, Receipt, Serving};
@@ -174,6 +174,11 @@ impl<'a> View<'a> {
     /// Backups that select a resource, by name.
     pub(crate) fn backups(&self, address: &Address) -> &[&'a Backup] {
         self.index().backups(address)
+    }
+
+    /// The policy that answers for a resource: the first by name.
+    pub(crate) fn policy(&self, address: &Address) -> Option<&'a RecoveryPolicy> {
+        self.desired.recovery_policies.values().find(|policy| policy.resources.contains(address))
     }
 
     /// The desired resource to which an address belongs, by its present or an earlier name.

@@ -14,7 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use model::agent::{Agent, Arg, Command, Piece};
-use model::desired::{Desired, FailureDomain, RepositorySpec, StorageSpec};
+use model::desired::{
+    ConditionKind, Desired, FailureDomain, RepositorySpec, Response, StorageSpec,
+};
 use model::id::{Address, Name, TargetRef};
 use model::observed::{Observed, RepositoryObservation};
 use serde::{Deserialize, Serialize};
@@ -133,6 +135,8 @@ pub enum Fate {
     ComesBack,
     /// From a point whose stored bytes nobody has read again.
     Unproven,
+    /// Its policy has it made anew; what it held does not come back by that.
+    MadeAnew,
     /// A repository that may hold a point could not be read.
     Unknown,
     /// There is no point left.
@@ -180,9 +184,9 @@ pub struct Survival {
     pub resource: Address,
     /// Whether it comes back.
     pub fate: Fate,
-    /// Why it does not, or not surely.
+    /// Why it does not, or not surely; who has it made anew.
     pub why: Option<String>,
-    /// The point to bring back; `None`: there is none.
+    /// The point to bring back; `None`: there is none, or it is made anew.
     pub point: Option<PointStatus>,
     /// The point's stored bytes were read again.
     pub proven: bool,
@@ -350,11 +354,20 @@ fn survival(
     address: &Address,
     after: BTreeSet<Address>,
 ) -> Survival {
-    let proven = view.newest_proven(address);
-    let point = proven.or_else(|| view.best(address, |_| true));
+    let anew = view
+        .policy(address)
+        .filter(|policy| policy.on.get(&ConditionKind::Lost) == Some(&Response::Recreate));
+    let proven = view.newest_proven(address).filter(|_| anew.is_none());
+    let point = proven.or_else(|| view.best(address, |_| anew.is_none()));
     let bytes = point.and_then(|point| point.receipt()).map(|receipt| receipt.bytes);
     let objectives = view.desired.resources.get(address).map(|r| &r.objectives);
-    let (fate, why) = fate(view, lost, address, point.is_some(), proven.is_some());
+    let (fate, why) = match anew {
+        Some(policy) => {
+            let why = format!("policy {} has it made anew; what it held is gone", policy.name);
+            (Fate::MadeAnew, Some(why))
+        }
+        None => fate(view, lost, address, point.is_some(), proven.is_some()),
+    };
     Survival {
         resource: address.clone(),
         fate,

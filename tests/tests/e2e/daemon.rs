@@ -102,3 +102,25 @@ fn an_invalid_commit_keeps_the_last_good_one_at_work() {
     daemon.wait_for("is in place");
     assert_eq!(world.read("data/uploads/file-11.txt"), "content of 11\n");
 }
+
+#[test]
+fn it_keeps_the_runbook_right() {
+    let world = World::with_folder();
+    let file = world.path("runbook.md").display().to_string();
+    let words = ["daemon", "--interval", "1s", "--listen", "none", "--runbook", &file];
+    let mut daemon = world.spawn(&words, "daemon.log");
+    daemon.wait_for("runbook written: ");
+    daemon.wait_for("bytes read and proven");
+    let changed = world.documents().replace("name: uploads", "name: pictures");
+    world.document("mainstay.yaml", &changed);
+    world.commit("another name");
+    daemon.wait_for("what is protected, or how it comes back, has changed since");
+    let begun = std::time::Instant::now();
+    // The first one after the change knows of no point; the next one does.
+    while world.run(&["runbook", "--check", "runbook.md"]).code != 0 {
+        assert!(begun.elapsed().as_secs() < 120, "{}", world.read("runbook.md"));
+    }
+    assert!(world.read("runbook.md").contains("shop/pictures"));
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait(), 0);
+}

@@ -1,22 +1,28 @@
 //! `mainstay daemon`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use adapters::clock::System;
+use jiff::{SignedDuration, Timestamp};
+use model::desired::Desired;
 use model::ports::clock::Clock;
 use operations::owner;
+use plan::runbook::{runbook, stale};
 use runtime::daemon::{DaemonOptions, PassListener, PassReport};
-use runtime::{Observer, Unobserved};
+use runtime::{Observer, Pass, Unobserved};
 use server::Board;
+use tokio::sync::watch;
 
 use super::duration_s;
-use crate::args::{DaemonArgs, Global};
+use super::runbook::{on_paper, surroundings};
+use crate::args::{DaemonArgs, Global, Paper};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::signals::cancel_on_signals;
 use crate::ui::Ui;
-use crate::wire::{hostname, wire};
+use crate::wire::{Wired, hostname, wire};
 
 pub async fn run(global: &Global, args: &DaemonArgs, ui: &Ui) -> Result<Exit, CliError> {
     let interval_s = duration_s(&args.interval)?;
@@ -36,29 +42,98 @@ pub async fn run(global: &Global, args: &DaemonArgs, ui: &Ui) -> Result<Exit, Cl
             })?;
         tracing::info!(%address, "serving /healthz, /readyz and /metrics");
     }
-    let listener = Notify { board };
+    let (told, passes_made) = watch::channel(None);
+    let listener = Notify { board, told };
     let options =
         DaemonOptions { interval: Duration::from_secs(interval_s), passes_max: args.passes };
     let observer: Arc<dyn Observer> = Arc::new(Unobserved);
     // Ready means that it works, not that the first pass ended: a first backup can take hours, and
     // systemd would give up waiting. `/readyz` says more.
     tell_systemd(&[sd_notify::NotifyState::Ready]);
-    let passes =
-        runtime::daemon::run(&wired.world, &*lease, &options, &observer, &listener, &cancel).await;
+    let work = async {
+        let world = &wired.world;
+        let passes =
+            runtime::daemon::run(world, &*lease, &options, &observer, &listener, &cancel).await;
+        // Whoever follows the passes ends with them.
+        drop(listener);
+        passes
+    };
+    let (passes, ()) = match &args.runbook {
+        Some(file) => tokio::join!(work, keep_runbook(global, &wired, file, passes_made)),
+        None => (work.await, ()),
+    };
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
     tracing::info!(passes, "ended");
     drop(ui.clone());
     Ok(Exit::Success)
 }
 
+/// How long a runbook is trusted while nothing seems to happen: points may go by another hand.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
+
+/// Writes the runbook anew whenever the one in the file is not right any more. It is made from
+/// passes that looked after something was done, so that a fleet that stands still costs nothing.
+async fn keep_runbook(
+    global: &Global,
+    wired: &Wired,
+    file: &Path,
+    mut passes: watch::Receiver<Option<Made>>,
+) {
+    let paper = match file.extension().and_then(|e| e.to_str()) {
+        Some("html") => Paper::Html,
+        Some("txt") => Paper::Text,
+        _ => Paper::Markdown,
+    };
+    let mut last: Option<(Arc<Desired>, Timestamp, u64)> = None;
+    while passes.changed().await.is_ok() {
+        let Some(Made { pass, before, .. }) = passes.borrow_and_update().clone() else { continue };
+        let at = pass.plan.at;
+        let idle = last.as_ref().is_some_and(|(desired, then, done)| {
+            Arc::ptr_eq(desired, &pass.desired)
+                && at.duration_since(*then) < LOOK_AGAIN
+                && before == *done
+        });
+        if idle {
+            continue;
+        }
+        last = Some((pass.desired.clone(), at, before));
+        let seen = operations::whatif::seen(&wired.world, &pass).await;
+        let around = surroundings(global, &wired.secrets, &seen.desired);
+        let made = runbook(&seen.desired, &seen.observed, at, &seen.measured, &around);
+        let printed = std::fs::read_to_string(file).unwrap_or_default();
+        let why = stale(&printed, &made, &seen.observed);
+        let Some(first) = why.first() else { continue };
+        match adapters::durable::write_output(file, on_paper(&made, paper).as_bytes()) {
+            Ok(()) => tracing::info!(file = %file.display(), "runbook written: {first}"),
+            Err(error) => tracing::error!("the runbook was not written: {}", error.chain()),
+        }
+    }
+}
+
 /// Tells systemd what each pass did.
 struct Notify {
     board: Arc<Board>,
+    told: watch::Sender<Option<Made>>,
+}
+
+/// A pass, and how many steps were done before and after it looked at the world.
+#[derive(Clone)]
+struct Made {
+    pass: Pass,
+    before: u64,
+    after: u64,
 }
 
 impl PassListener for Notify {
     fn passed(&self, report: &PassReport<'_>) {
         self.board.passed(report);
+        if let Some(pass) = report.pass {
+            let done = report.summary.map_or(0, |summary| summary.done);
+            self.told.send_modify(|told| {
+                let before = told.as_ref().map_or(0, |made| made.after);
+                *told = Some(Made { pass: pass.clone(), before, after: before + done });
+            });
+        }
         let status = match (&report.error, report.summary) {
             (Some(error), _) => format!("last pass failed: {error}"),
             (None, Some(summary)) => format!(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use adapters::secrets::Chain;
 use model::agent::SecretRef;
+use model::desired::Desired;
 use plan::runbook::{Runbook, Surroundings, html, markdown, runbook, stale, text};
 use serde_json::json;
 
@@ -27,15 +28,7 @@ pub async fn run(global: &Global, args: &RunbookArgs, ui: &Ui) -> Result<Exit, C
         // What lies on the machine that reads a bundle says nothing of the machine that made it.
         None => Arc::new(Chain::new()),
     };
-    let names = plan::whatif::names(&seen.desired);
-    let whereabouts: BTreeMap<String, String> = names
-        .get("key")
-        .into_iter()
-        .flatten()
-        .filter_map(|name| Some((name.clone(), secrets.whereabouts(&SecretRef(name.clone()))?)))
-        .map(|(name, place)| (name, format!("{place}, on {}", wire::hostname())))
-        .collect();
-    let around = Surroundings { secrets: whereabouts, config: config(global) };
+    let around = surroundings(global, &secrets, &seen.desired);
     let made = runbook(&seen.desired, &seen.observed, seen.at, &seen.measured, &around);
     if let Some(printed) = printed {
         let why = stale(&printed, &made, &seen.observed);
@@ -59,6 +52,19 @@ pub async fn run(global: &Global, args: &RunbookArgs, ui: &Ui) -> Result<Exit, C
     Ok(Exit::Success)
 }
 
+/// What the runbook says of the machine that it is made on.
+pub(super) fn surroundings(global: &Global, secrets: &Chain, desired: &Desired) -> Surroundings {
+    let names = plan::whatif::names(desired);
+    let whereabouts: BTreeMap<String, String> = names
+        .get("key")
+        .into_iter()
+        .flatten()
+        .filter_map(|name| Some((name.clone(), secrets.whereabouts(&SecretRef(name.clone()))?)))
+        .map(|(name, place)| (name, format!("{place}, on {}", wire::hostname())))
+        .collect();
+    Surroundings { secrets: whereabouts, config: config(global) }
+}
+
 fn rendered(made: &Runbook, paper: Paper, ui: &Ui) -> Result<String, CliError> {
     if ui.is_json() {
         let value = json!({ "format": "mainstay.dev/runbook", "version": 1, "runbook": made });
@@ -66,11 +72,16 @@ fn rendered(made: &Runbook, paper: Paper, ui: &Ui) -> Result<String, CliError> {
             .map_err(|e| CliError::internal(format!("the runbook is no JSON: {e}")))?;
         return Ok(text + "\n");
     }
-    Ok(match paper {
+    Ok(on_paper(made, paper))
+}
+
+/// Returns it as it is printed.
+pub(super) fn on_paper(made: &Runbook, paper: Paper) -> String {
+    match paper {
         Paper::Markdown => markdown(made),
         Paper::Html => html(made),
         Paper::Text => text(made),
-    })
+    }
 }
 
 /// Where the config repository lies; a password in its URL stays out of the document.

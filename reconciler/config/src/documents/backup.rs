@@ -85,6 +85,8 @@ pub struct RetentionPolicySpec {
     pub within_quarterly: Option<String>,
     /// Keep the newest of each year of this time before the newest.
     pub within_yearly: Option<String>,
+    /// Whether one point may fill several of `last` to `yearly`; `shared` if absent.
+    pub overlap: Option<OverlapSpec>,
     /// Keep everything that carries one of these tags.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -93,6 +95,18 @@ pub struct RetentionPolicySpec {
     pub at_least: Option<u32>,
     /// IANA name of the zone in which days and longer periods begin; `UTC` if absent.
     pub time_zone: Option<String>,
+}
+
+/// Whether one point may fill several rules that count.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OverlapSpec {
+    /// It may: the newest point is of the last day, of the last week and of the last month. As
+    /// restic and kopia have it.
+    Shared,
+    /// The rules count one after another, finest first; a period whose newest point stays already
+    /// is not counted again. As borg has it. More points stay, and older ones.
+    Separate,
 }
 
 /// Which resources are backed up when, to where, kept how.

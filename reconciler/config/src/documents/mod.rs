@@ -14,8 +14,8 @@ use std::fmt;
 use serde::Deserialize;
 
 pub use backup::{
-    AnomalySpec, BackupSpec, HookSpec, HooksSpec, RetentionPolicySpec, RetentionRef, ScheduleRef,
-    ScheduleSpec, TriggerSpec, VerifySpec, WindowSpec,
+    AnomalySpec, BackupSpec, HookSpec, HooksSpec, OverlapSpec, RetentionPolicySpec, RetentionRef,
+    ScheduleRef, ScheduleSpec, TriggerSpec, VerifySpec, WindowSpec,
 };
 pub use common::{FailureDomainSpec, KeepSpec, Metadata, SecretSpec, SelectSpec};
 pub use places::{

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use model::agent::{Arg, Command};
 use model::desired::{
-    Anomaly, Backup, Hooks, Keep, Retention, Schedule, Trigger, VerifyPolicy, When, Window,
-    WithinEach,
+    Anomaly, Backup, Hooks, Keep, Overlap, Retention, Schedule, Trigger, VerifyPolicy, When,
+    Window, WithinEach,
 };
 use model::id::Name;
 
 use crate::diagnostics as d;
 use crate::documents::{
-    BackupSpec, HookSpec, KeepSpec, Kind, RetentionPolicySpec, RetentionRef, ScheduleRef,
-    ScheduleSpec, Spec, VerifySpec, WindowSpec,
+    BackupSpec, HookSpec, KeepSpec, Kind, OverlapSpec, RetentionPolicySpec, RetentionRef,
+    ScheduleRef, ScheduleSpec, Spec, VerifySpec, WindowSpec,
 };
 use crate::lower::{At, Lowering, text};
 use crate::timing::{self, WhenError};
@@ -259,6 +259,10 @@ impl<'d> Lowering<'d> {
             yearly: keep(spec.yearly),
             within_s,
             within_each,
+            overlap: match spec.overlap {
+                None | Some(OverlapSpec::Shared) => Overlap::Shared,
+                Some(OverlapSpec::Separate) => Overlap::Separate,
+            },
             tags,
             at_least: spec.at_least.unwrap_or(1),
             time_zone: self.time_zone(spec.time_zone.as_deref(), &at.at("timeZone")),

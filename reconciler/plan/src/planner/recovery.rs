@@ -478,7 +478,7 @@ fn elsewhere(draft: &mut Draft<'_, '_>, address: &Address) {
 
 /// The policy that answers for a resource: the first by name.
 pub(super) fn policy<'a>(draft: &Draft<'_, 'a>, address: &Address) -> Option<&'a RecoveryPolicy> {
-    draft.view.desired.recovery_policies.values().find(|policy| policy.resources.contains(address))
+    draft.view.policy(address)
 }
 
 pub(super) fn kind(condition: &Condition) -> Option<ConditionKind> {

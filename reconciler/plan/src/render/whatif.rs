@@ -31,26 +31,15 @@ pub fn what_if(answer: &WhatIf) -> Lines {
     if !lost.is_empty() {
         out.blank();
         out.line(Label::Heading, "brought back, in this order");
-        for (n, survival) in lost.iter().filter(|s| s.point.is_some()).enumerate() {
+        let (back, gone): (Vec<&Survival>, Vec<&Survival>) =
+            lost.iter().partition(|s| s.point.is_some() || s.fate == Fate::MadeAnew);
+        for (n, survival) in back.iter().enumerate() {
             recovery(&mut out, n + 1, survival);
         }
-        if lost.iter().all(|s| s.point.is_none()) {
+        if back.is_empty() {
             out.line(Label::Bad, "  nothing");
         }
-    }
-    let gone: Vec<&Survival> = lost.iter().filter(|s| s.point.is_none()).collect();
-    if !gone.is_empty() {
-        out.blank();
-        out.line(Label::Heading, "not brought back");
-        for survival in gone {
-            let word = if survival.fate == Fate::Unknown { "unknown" } else { "gone for good" };
-            let why = survival.why.as_deref().unwrap_or_default();
-            out.push([
-                (Label::Plain, "  ".to_owned()),
-                (Label::Id, survival.resource.to_string()),
-                (Label::Bad, format!(" {word}: {why}")),
-            ]);
-        }
+        lost_for_good(&mut out, &gone);
     }
     remaining(&mut out, answer);
     mends(&mut out, answer);
@@ -59,8 +48,34 @@ pub fn what_if(answer: &WhatIf) -> Lines {
     out
 }
 
+fn lost_for_good(out: &mut Lines, gone: &[&Survival]) {
+    if gone.is_empty() {
+        return;
+    }
+    out.blank();
+    out.line(Label::Heading, "not brought back");
+    for survival in gone {
+        let word = if survival.fate == Fate::Unknown { "unknown" } else { "gone for good" };
+        let why = survival.why.as_deref().unwrap_or_default();
+        out.push([
+            (Label::Plain, "  ".to_owned()),
+            (Label::Id, survival.resource.to_string()),
+            (Label::Bad, format!(" {word}: {why}")),
+        ]);
+    }
+}
+
 fn recovery(out: &mut Lines, n: usize, survival: &Survival) {
-    let Some(point) = &survival.point else { return };
+    let Some(point) = &survival.point else {
+        let why = survival.why.as_deref().unwrap_or_default();
+        out.push([
+            (Label::Plain, format!("  {n}. ")),
+            (Label::Id, survival.resource.to_string()),
+            (Label::Warning, format!(" {why}")),
+        ]);
+        after(out, survival);
+        return;
+    };
     let unproven = if survival.proven { "" } else { ", NOT PROVEN" };
     out.push([
         (Label::Plain, format!("  {n}. ")),
@@ -91,6 +106,10 @@ fn recovery(out: &mut Lines, n: usize, survival: &Survival) {
     };
     let label = if slow.is_empty() { Label::Dim } else { Label::Bad };
     out.line(label, format!("     {size}, {}{slow}", time(&survival.duration)));
+    after(out, survival);
+}
+
+fn after(out: &mut Lines, survival: &Survival) {
     if !survival.after.is_empty() {
         let names: Vec<String> = survival.after.iter().map(ToString::to_string).collect();
         out.line(Label::Dim, format!("     after {}", names.join(", ")));
@@ -162,15 +181,19 @@ fn summary(out: &mut Lines, answer: &WhatIf) {
     let count = |fate: Fate| answer.resources.iter().filter(|s| s.fate == fate).count();
     let (back, unproven) = (count(Fate::ComesBack), count(Fate::Unproven));
     let (gone, unknown) = (count(Fate::Gone), count(Fate::Unknown));
+    let anew = count(Fate::MadeAnew);
     let mut words = Vec::new();
     if answer.resources.is_empty() {
         words.push("no live data is lost".to_owned());
     } else {
         words.push(format!("{back} of {} come back from proven points", answer.resources.len()));
     }
-    for (n, what) in
-        [(unproven, "from unproven points"), (gone, "gone for good"), (unknown, "unknown")]
-    {
+    for (n, what) in [
+        (unproven, "from unproven points"),
+        (anew, "made anew"),
+        (gone, "gone for good"),
+        (unknown, "unknown"),
+    ] {
         if n > 0 {
             words.push(format!("{n} {what}"));
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use model::desired::{Keep, Retention, WithinEach};
+use model::desired::{Keep, Overlap, Retention, WithinEach};
 use model::id::SnapshotId;
 use proptest::prelude::*;
 
@@ -33,7 +33,18 @@ fn given(number: usize, time: Timestamp) -> Given {
 }
 
 fn verdicts(policy: &Retention, points: &[Given], now: Timestamp, interval_s: u64) -> Vec<Verdict> {
-    let candidates: Vec<Candidate<'_>> = points
+    let schedule = every(interval_s);
+    let calendar = Calendar::new(&schedule);
+    judge(policy, &candidates(points), now, &|at| calendar.next(at))
+}
+
+/// Without dates: without a schedule there are none.
+fn undated(policy: &Retention, points: &[Given]) -> Vec<Verdict> {
+    judge(policy, &candidates(points), at(NOW), &|_| None)
+}
+
+fn candidates(points: &[Given]) -> Vec<Candidate<'_>> {
+    points
         .iter()
         .map(|g| Candidate {
             id: &g.id,
@@ -43,10 +54,7 @@ fn verdicts(policy: &Retention, points: &[Given], now: Timestamp, interval_s: u6
             proven: g.proven,
             pins: Vec::new(),
         })
-        .collect();
-    let schedule = every(interval_s);
-    let calendar = Calendar::new(&schedule);
-    judge(policy, &candidates, now, &|at| calendar.next(at))
+        .collect()
 }
 
 fn kept(verdicts: &[Verdict]) -> Vec<String> {
@@ -159,6 +167,33 @@ fn a_point_of_the_future_takes_nobodys_place_and_stays() {
     let verdicts = verdicts(&policy, &points, at(NOW), 3600);
     assert!(verdicts.iter().all(|v| v.keep));
     assert_eq!(verdicts[2].reasons, ["stamped in the future: no rule looks at it"]);
+}
+
+/// The policy of the example in borg's manual, with one point a day of a year.
+#[test]
+fn a_point_is_counted_once_where_rules_do_not_overlap() {
+    let mut points = Vec::new();
+    let mut time = at("2015-01-01T10:00:00Z");
+    while time < at("2016-01-02T00:00:00Z") {
+        points.push(given(points.len(), time));
+        time += SignedDuration::from_hours(24);
+    }
+    let policy = Retention {
+        daily: Keep::Count(14),
+        monthly: Keep::Count(6),
+        yearly: Keep::Count(1),
+        overlap: Overlap::Separate,
+        ..none()
+    };
+    let verdicts = verdicts(&policy, &points, at(NOW), 86_400);
+    let days: Vec<String> = kept(&verdicts).iter().map(|time| time[..10].to_owned()).collect();
+    let mut expected = vec!["2015-01-01".to_owned()];
+    let months = ["06-30", "07-31", "08-31", "09-30", "10-31", "11-30"];
+    expected.extend(months.map(|day| format!("2015-{day}")));
+    expected.extend((19..=31).map(|day| format!("2015-12-{day}")));
+    expected.push("2016-01-01".to_owned());
+    assert_eq!(days, expected);
+    assert_eq!(verdicts[0].reasons, ["yearly 1 of 1, as the oldest"]);
 }
 
 #[test]
@@ -281,21 +316,8 @@ fn reference(policy: &Retention, points: &[Given], now: Timestamp) -> BTreeSet<S
         format!("{} {id}", period_name(rule, g.time, &zone))
     };
     let mut keep: BTreeSet<SnapshotId> = BTreeSet::new();
+    let mut tagged: BTreeSet<SnapshotId> = BTreeSet::new();
     for point in &good {
-        for (rule, count) in rules {
-            let room = match count {
-                Keep::Unset => continue,
-                Keep::Count(n) => n as usize,
-                Keep::Forever => usize::MAX,
-            };
-            let newer_periods: BTreeSet<String> =
-                good.iter().filter(|g| newer(g, point)).map(|g| key(rule, g)).collect();
-            let newest_of_period = !newer_periods.contains(&key(rule, point));
-            let oldest = !good.iter().any(|g| newer(point, g));
-            if (newest_of_period || oldest) && newer_periods.len() < room {
-                keep.insert(point.id.clone());
-            }
-        }
         let newest = good.iter().map(|g| g.time).max().unwrap();
         for (rule, span) in spans(policy) {
             let Some(span) = span.map(|s| SignedDuration::from_secs(s as i64)) else { continue };
@@ -308,12 +330,40 @@ fn reference(policy: &Retention, points: &[Given], now: Timestamp) -> BTreeSet<S
             }
         }
         let within = policy.within_s.map(|s| SignedDuration::from_secs(s as i64));
-        if within.is_some_and(|w| newest.duration_since(point.time) < w || newest == point.time)
-            || !point.tags.is_disjoint(&policy.tags)
-        {
+        if within.is_some_and(|w| newest.duration_since(point.time) < w || newest == point.time) {
             keep.insert(point.id.clone());
         }
+        if !point.tags.is_disjoint(&policy.tags) {
+            tagged.insert(point.id.clone());
+        }
     }
+    for (rule, count) in rules {
+        let room = match count {
+            Keep::Unset => continue,
+            Keep::Count(n) => n as usize,
+            Keep::Forever => usize::MAX,
+        };
+        // What finer rules and spans keep counts only where rules overlap.
+        let taken = match policy.overlap {
+            Overlap::Shared => BTreeSet::new(),
+            Overlap::Separate => keep.clone(),
+        };
+        for point in good.iter().filter(|g| !taken.contains(&g.id)) {
+            let same = |g: &Given| key(rule, g) == key(rule, point);
+            let newest_of_period = !good.iter().any(|g| newer(g, point) && same(g));
+            let oldest = !good.iter().any(|g| newer(point, g));
+            let counted: BTreeSet<String> = good
+                .iter()
+                .filter(|g| newer(g, point) && !taken.contains(&g.id))
+                .filter(|g| !good.iter().any(|h| newer(h, g) && key(rule, h) == key(rule, g)))
+                .map(|g| key(rule, g))
+                .collect();
+            if (newest_of_period || oldest) && counted.len() < room {
+                keep.insert(point.id.clone());
+            }
+        }
+    }
+    keep.append(&mut tagged);
     let mut sorted = good.clone();
     sorted.sort_by(|a, b| (b.time, &b.id).cmp(&(a.time, &a.id)));
     if super::is_empty(policy) {
@@ -343,10 +393,11 @@ fn any_policy() -> impl Strategy<Value = Retention> {
         prop::option::weighted(0.3, 0u64..40 * 86_400),
         prop::collection::vec(prop::option::weighted(0.15, 0u64..400 * 86_400), 6),
         prop::bool::weighted(0.2),
+        prop::bool::weighted(0.4),
         0u32..5,
         prop::sample::select(vec!["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]),
     )
-        .prop_map(|(keeps, within_s, each, tagged, at_least, zone)| Retention {
+        .prop_map(|(keeps, within_s, each, tagged, separate, at_least, zone)| Retention {
             name: "any".to_owned(),
             last: keeps[0],
             hourly: keeps[1],
@@ -364,6 +415,7 @@ fn any_policy() -> impl Strategy<Value = Retention> {
                 quarterly_s: each[4],
                 yearly_s: each[5],
             },
+            overlap: if separate { Overlap::Separate } else { Overlap::Shared },
             tags: if tagged { BTreeSet::from(["pin".to_owned()]) } else { BTreeSet::new() },
             at_least,
             time_zone: zone.to_owned(),
@@ -410,7 +462,7 @@ proptest! {
     /// The rules keep exactly what the slow reference keeps.
     #[test]
     fn rules_agree_with_the_slow_reference(policy in any_policy(), points in any_points()) {
-        let verdicts = verdicts(&policy, &points, at(NOW), 3600);
+        let verdicts = undated(&policy, &points);
         let kept: BTreeSet<SnapshotId> =
             verdicts.iter().filter(|v| v.keep).map(|v| v.id.clone()).collect();
         prop_assert_eq!(kept, reference(&policy, &points, at(NOW)));
@@ -420,13 +472,13 @@ proptest! {
     /// What may go stays gone: judging what stays removes nothing more at the same instant.
     #[test]
     fn judging_twice_removes_nothing_more(policy in any_policy(), points in any_points()) {
-        let first = verdicts(&policy, &points, at(NOW), 3600);
+        let first = undated(&policy, &points);
         let left: Vec<Given> = points
             .iter()
             .filter(|g| first.iter().any(|v| v.id == g.id && v.keep))
             .cloned()
             .collect();
-        let second = verdicts(&policy, &left, at(NOW), 3600);
+        let second = undated(&policy, &left);
         prop_assert!(second.iter().all(|v| v.keep), "{:#?}", second);
     }
 }
@@ -442,6 +494,7 @@ proptest! {
         each in prop::collection::vec(prop_oneof![2 => Just(0u64), 1 => 1u64..20], 3),
         interval_h in prop::sample::select(vec![5u64, 12, 24, 36]),
         zone in prop::sample::select(vec!["UTC", "Europe/Berlin"]),
+        separate in prop::bool::weighted(0.3),
         past in 1usize..30,
     ) {
         let policy = Retention {
@@ -456,6 +509,7 @@ proptest! {
                 monthly_s: (each[2] > 0).then_some(each[2] * 86_400),
                 ..WithinEach::default()
             },
+            overlap: if separate { Overlap::Separate } else { Overlap::Shared },
             time_zone: zone.to_owned(),
             ..none()
         };
@@ -471,8 +525,9 @@ proptest! {
             *now = calendar.next(*now).unwrap();
             points.push(given(*number, *now));
             *number += 1;
-            let judged = verdicts(&policy, points, *now, interval_s);
-            points.retain(|g| judged.iter().any(|v| v.id == g.id && v.keep));
+            let goes = super::removable(&policy, &candidates(points), *now);
+            let goes: BTreeSet<SnapshotId> = goes.into_iter().map(|v| v.id).collect();
+            points.retain(|g| !goes.contains(&g.id));
         };
         for _ in 0..past {
             advance(&mut points, &mut now, &mut number);

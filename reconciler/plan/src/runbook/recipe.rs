@@ -90,6 +90,11 @@ pub(super) fn recipe(resource: &Resource, snapshot: &str) -> Recipe {
     recipe
 }
 
+/// The commands that make it anew, without our own tools.
+pub(super) fn anew(resource: &Resource) -> Vec<String> {
+    resource.agent.recreate.iter().filter(|c| !is_own(c)).map(line).collect()
+}
+
 /// The programs that a resource's recipe calls, without the shell's own.
 pub(super) fn programs(resource: &Resource) -> BTreeSet<String> {
     let Some(steps) = &resource.agent.recovery else { return BTreeSet::new() };

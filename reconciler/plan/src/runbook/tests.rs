@@ -1,6 +1,7 @@
 //! Tests of the runbook.
 
 use model::agent::{Agent, Arg, Command, Load, Piece, RecoverySteps, SecretRef, Stream};
+use model::desired::{ConditionKind, Response};
 
 use super::{Runbook, Surroundings, html, markdown, runbook, stale, text};
 use crate::testing::*;
@@ -235,4 +236,24 @@ fn hostile_names_stay_text() {
     assert!(of.contains("'a2000000:/srv/$(reboot)'\\''; rm <b>'"), "{of}");
     assert!(of.contains("'/srv/$(reboot)'\\''; rm <b>.before-recovery'"), "{of}");
     assert!(html(&made).contains("rm &lt;b&gt;") && !html(&made).contains("rm <b>"));
+}
+
+#[test]
+fn what_a_policy_makes_anew_comes_with_its_commands() {
+    let anew = |argv: &[&str]| {
+        let argv = argv.iter().map(|word| Arg(vec![Piece::Text((*word).to_owned())])).collect();
+        let lost = [(ConditionKind::Lost, Response::Recreate)];
+        make(&world().policy(&["shop/notes"], &lost).with(|w| {
+            let notes = w.desired.resources.get_mut(&address("shop/notes")).unwrap();
+            notes.agent.recreate = vec![Command { argv, ..Command::default() }];
+        }))
+    };
+    let made = anew(&["make-notes", "a b"]);
+    let of = text(&made);
+    let host = of.split("Lost: host here").nth(1).unwrap().split("Lost:").next().unwrap();
+    let flat = host.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("has it made anew; what it held is gone. On host/here:"), "{host}");
+    assert!(flat.contains("make-notes 'a b'."), "{host}");
+    let other = anew(&["make-notes", "c"]);
+    assert_ne!(made.shape, other.shape, "another command is another runbook");
 }

@@ -54,6 +54,9 @@ impl ResticPolicy {
         if policy.at_least > 1 {
             cannot.push(format!("restic has no floor such as atLeast: {}", policy.at_least));
         }
+        if !policy.overlap.is_shared() {
+            cannot.push("restic's rules overlap: it keeps fewer points".to_owned());
+        }
         let each = &policy.within_each;
         if each.quarterly_s.is_some() {
             cannot.push("restic has no quarterly rule".to_owned());

@@ -1,7 +1,7 @@
 //! Tests of horizon and simulation.
 
 use jiff::tz::TimeZone;
-use model::desired::{Keep, Retention, Schedule, When, WithinEach};
+use model::desired::{Keep, Overlap, Retention, Schedule, When, WithinEach};
 use proptest::prelude::*;
 
 use super::{Horizon, horizon, simulate};
@@ -98,6 +98,7 @@ proptest! {
         each_days in prop::collection::vec(prop_oneof![2 => Just(0u64), 1 => 1u64..90], 3),
         interval_h in prop::sample::select(vec![6u64, 24, 30]),
         zone in prop::sample::select(vec!["UTC", "Europe/Berlin"]),
+        separate in prop::bool::weighted(0.3),
     ) {
         let policy = Retention {
             daily: Keep::Count(counts[1]),
@@ -110,6 +111,7 @@ proptest! {
                 monthly_s: (each_days[2] > 0).then_some(each_days[2] * 86_400),
                 ..WithinEach::default()
             },
+            overlap: if separate { Overlap::Separate } else { Overlap::Shared },
             time_zone: zone.to_owned(),
             ..keep_last(counts[0])
         };

@@ -61,6 +61,7 @@ fn for_survival(
         Fate::Gone => Some(elsewhere(view, lost, disaster, &survival.resource)),
         Fate::Unproven => Some(prove(view, &survival.resource)),
         Fate::Unknown => Some((0, "mend what keeps the repository from being read".to_owned())),
+        Fate::MadeAnew => None,
         Fate::ComesBack => {
             let (loss, rpo) = (survival.loss_s?, survival.rpo_s?);
             let point = survival.point.as_ref().filter(|_| loss > rpo)?;

@@ -1,5 +1,6 @@
 //! Tests of what-if questions.
 
+use model::desired::{ConditionKind, Response};
 use model::observed::Observation;
 
 use super::{Disaster, Duration, Fate, Measured, Rate, difference, forecast, what_if};
@@ -35,6 +36,22 @@ fn world() -> World {
 fn ask(disaster: Disaster) -> super::WhatIf {
     let world = world();
     what_if(&world.desired, &world.observed, world.now, &Measured::default(), &disaster)
+}
+
+#[test]
+fn what_a_policy_makes_anew_is_not_brought_back_from_a_point() {
+    let world = world().policy(&["shop/db"], &[(ConditionKind::Lost, Response::Recreate)]);
+    let lost = Disaster::Host(name("here"));
+    let answer = what_if(&world.desired, &world.observed, world.now, &Measured::default(), &lost);
+    let db = &answer.resources[0];
+    assert_eq!((db.fate, &db.point, db.loss_s), (Fate::MadeAnew, &None, None));
+    let why = db.why.as_deref().unwrap();
+    assert!(why.ends_with("has it made anew; what it held is gone"), "{why}");
+    let text = crate::render::what_if(&answer).to_plain();
+    assert!(text.contains(&format!("  1. shop/db {why}\n")), "{text}");
+    assert!(text.contains("1 made anew; 1 gone for good"), "{text}");
+    let mended = answer.mends.iter().any(|mend| mend.resources.contains(&address("shop/db")));
+    assert!(!mended, "{:?}", answer.mends);
 }
 
 #[test]

@@ -62,6 +62,7 @@ fn policy(args: &ForgetArgs) -> Result<Option<Retention>, CliError> {
         yearly: keep(args.keep_yearly),
         within_s: args.keep_within.as_deref().map(duration_s).transpose()?,
         within_each: Default::default(),
+        overlap: Default::default(),
         tags: args.keep_tag.iter().cloned().collect(),
         at_least: 1,
         time_zone: "UTC".to_owned(),
