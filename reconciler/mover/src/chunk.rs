@@ -27,8 +27,8 @@ const LOOKAHEAD: usize = 8 << 20;
 const SEARCH_MIN: usize = 2 << 20;
 /// The least number of bytes asked for in one read.
 const READ_MIN: usize = 256 << 10;
-/// Bytes at hand when pieces are of one size: nothing is searched for, so no more is read than stays
-/// in the processor's second cache until it is hashed.
+/// Bytes at hand when pieces are of one size: nothing is searched for, so no more is read than
+/// stays in the processor's second cache until it is hashed.
 const FIXED_READ: usize = 256 << 10;
 
 /// The gear masks that [`CUT_AVERAGE`] gives.

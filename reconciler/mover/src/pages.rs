@@ -1,9 +1,9 @@
 //! Memory that begins on a page, for what is read, gathered and written in bulk.
 //!
-//! The allocator puts large buffers 16 bytes behind the begin of a page. A copy from the begin of a
-//! page (which is where the kernel's pages of a file begin) to there is the one case that the string
-//! instructions of AMD's Zen 3 take 4 to 20 times as long for: they seem to meet their own stores.
-//! Both the kernel and the C library copy by them.
+//! The allocator puts large buffers 16 bytes behind the begin of a page. A copy from the begin of
+//! a page (where the kernel's pages of a file begin) to there is what the string instructions of
+//! AMD's Zen 3 take 4 to 20 times as long for as for other copies. Both the kernel and the C
+//! library copy by them.
 
 use std::ops::{Deref, DerefMut};
 
@@ -22,7 +22,7 @@ impl PageBuffer {
     /// Makes it at least so many bytes long; what it holds stays.
     pub fn grow(&mut self, length: usize) -> &mut [u8] {
         if length > self.length {
-            // Twice as long, so that growing by little is rare; what is never touched costs nothing.
+            // Twice as long, so that growing by little is rare; what is not touched costs nothing.
             let old = std::mem::replace(self, Self::new(length.max(2 * self.length)));
             self[..old.length].copy_from_slice(&old);
         }

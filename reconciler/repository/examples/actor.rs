@@ -1,9 +1,9 @@
 //! One operation of the engine as a process of its own, for tests that stop and kill processes.
 //!
 //! `actor REPO OPERATION …`. `ACTOR_CLOCK` names a file with seconds that are added to the time,
-//! `ACTOR_WAIT` gives the seconds to wait for locks, `ACTOR_CACHE` a folder for copies, `ACTOR_PEAK` a
-//! file for the peak memory in KiB. Ends with 1 and the reason word on standard error when the
-//! operation fails.
+//! `ACTOR_WAIT` gives the seconds to wait for locks, `ACTOR_CACHE` a folder for copies,
+//! `ACTOR_PEAK` a file for the peak memory in KiB. Ends with 1 and the reason word on standard
+//! error when the operation fails.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)] // A tool of tests.
 
 use std::io::Read;

@@ -284,8 +284,8 @@ impl Opener<'_> {
         if let Some(from) = self.from {
             let at = (want.blob.offset - from) as usize;
             let end = at + want.blob.length as usize;
-            // Where it overlaps an earlier one, that has changed its bytes: it shows as damage and is
-            // read anew below.
+            // Where it overlaps an earlier one, that has changed its bytes: it shows as damage and
+            // is read anew below.
             let Scratch { codec, plain, read, .. } = &mut *self.scratch;
             let length = want.blob.uncompressed as usize;
             let out = &mut plain.grow(used + length)[used..];

@@ -231,8 +231,8 @@ impl Window {
         run.map_or(Ok(()), |run| self.write_run(context, &run))
     }
 
-    /// Writes bytes, or leaves a copy to the thread that writes to the same file just now: the kernel
-    /// lets in one at a time, and the other would only keep its processor busy with waiting.
+    /// Writes bytes, or leaves a copy to the thread that writes to the same file just now: the
+    /// kernel lets in one at a time, and the other would keep its processor busy with waiting.
     fn write_run(&self, context: &Context<'_>, run: &Run<'_>) -> Result<(), PortError> {
         let Run { file, offset, data } = *run;
         if !context.target.writes_take_turns() {
