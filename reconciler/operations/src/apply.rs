@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use model::cancel::Cancel;
 use model::digest::Digest;
@@ -15,7 +14,9 @@ use model::ports::state::{Lease, Owner};
 use runtime::execute::{Summary, journal};
 use runtime::memory::{self, kind};
 use runtime::pass::{self, Pass, PassError, PassRequest};
-use runtime::{Observer, RunEvent, World};
+use runtime::{Observer, World};
+
+use crate::beside::apply_beside;
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,8 @@ pub struct ApplyRequest {
     pub only: BTreeSet<Address>,
     /// Destructive digests that the person approves.
     pub approve: BTreeSet<Digest>,
+    /// The journal's record from which on a daemon's deeds count; `None`: from now on.
+    pub since: Option<u64>,
 }
 
 /// A plan that was applied.
@@ -56,11 +59,6 @@ pub enum ApplyError {
 
 /// Asks a person about a pass before it is executed. Returns the approved digests, or `None`: stop.
 pub type Confirm<'a> = dyn Fn(&Pass) -> Option<BTreeSet<Digest>> + Send + Sync + 'a;
-
-/// How often the journal of a daemon is looked at.
-const FOLLOW_POLL: Duration = Duration::from_millis(200);
-/// How long a daemon may take to begin, in polls: it may be in the middle of a long backup.
-const FOLLOW_POLLS_MAX: u32 = 5 * 60 * 60;
 
 /// Applies.
 pub async fn apply(
@@ -104,14 +102,15 @@ async fn apply_here(
     }
     let confirmed = confirm(&pass).ok_or(ApplyError::Declined)?;
     let approve: BTreeSet<Digest> = request.approve.iter().cloned().chain(confirmed).collect();
-    remember_approvals(world, &approve, &pass, lease.epoch()).await?;
+    fits(&approve, &pass)?;
+    remember_approvals(world, &approve, lease.epoch()).await?;
     let summary = runtime::daemon::apply(world, &pass, &approve, true, observer, cancel).await?;
     Ok(Applied { pass: Some(pass), summary })
 }
 
 /// Returns the saved plan if the world still asks for the same: the same steps with the same
 /// actions and preconditions, for the same commit. The instant may differ.
-fn take_saved(saved: &Plan, pass: &Pass) -> Result<Plan, ApplyError> {
+pub(crate) fn take_saved(saved: &Plan, pass: &Pass) -> Result<Plan, ApplyError> {
     if saved.version > PLAN_VERSION {
         return Err(ApplyError::Stale(format!(
             "the plan has format {}, this version applies up to {PLAN_VERSION}",
@@ -148,20 +147,25 @@ fn take_saved(saved: &Plan, pass: &Pass) -> Result<Plan, ApplyError> {
     Ok(saved.clone())
 }
 
+/// Fails if an approval is for something else than what the plan would destroy.
+pub(crate) fn fits(approve: &BTreeSet<Digest>, pass: &Pass) -> Result<(), ApplyError> {
+    let planned = &pass.plan.destructive;
+    let Some(other) = approve.iter().find(|digest| planned.as_ref() != Some(digest)) else {
+        return Ok(());
+    };
+    Err(ApplyError::Stale(format!(
+        "approval {} does not fit this plan: destructive is {}",
+        other.short(),
+        planned.as_ref().map_or("nothing", |digest| digest.short())
+    )))
+}
+
 async fn remember_approvals(
     world: &World,
     approve: &BTreeSet<Digest>,
-    pass: &Pass,
     epoch: u64,
 ) -> Result<(), ApplyError> {
     for digest in approve {
-        if pass.plan.destructive.as_ref() != Some(digest) {
-            let planned = pass.plan.destructive.as_ref().map_or("nothing", |d| d.short());
-            return Err(ApplyError::Stale(format!(
-                "approval {} does not fit this plan: destructive is {planned}",
-                digest.short()
-            )));
-        }
         let change = memory::set(kind::APPROVAL, digest.0.clone(), &world.clock.now())?;
         world.state.write(&[change]).await?;
         let body = Body::Decided {
@@ -172,90 +176,6 @@ async fn remember_approvals(
         journal(world, epoch, body).await?;
     }
     Ok(())
-}
-
-/// Shows a plan of one's own, hands approvals to the daemon, wakes it and follows its journal.
-async fn apply_beside(
-    world: &World,
-    request: &ApplyRequest,
-    confirm: &Confirm<'_>,
-    observer: &Arc<dyn Observer>,
-    cancel: &Cancel,
-) -> Result<Applied, ApplyError> {
-    let asked = PassRequest { only: request.only.clone(), ..PassRequest::default() };
-    let pass = pass::prepare(world, &asked, &**observer, cancel).await?;
-    let confirmed = confirm(&pass).ok_or(ApplyError::Declined)?;
-    let approve: BTreeSet<Digest> = request.approve.iter().cloned().chain(confirmed).collect();
-    for digest in &approve {
-        let change = memory::set(kind::APPROVAL, digest.0.clone(), &world.clock.now())?;
-        world.state.write(&[change]).await?;
-    }
-    let from = next_sequence(world).await?;
-    wake(world).await?;
-    observer.event(RunEvent::Note {
-        text: "a daemon writes this state: it applies the plan, its steps follow".into(),
-    });
-    if pass.plan.steps.iter().all(|s| !s.waits.is_empty()) && approve.is_empty() {
-        return Ok(Applied { pass: Some(pass), summary: Summary::default() });
-    }
-    follow(world, from, observer, cancel).await
-}
-
-async fn follow(
-    world: &World,
-    mut from: u64,
-    observer: &Arc<dyn Observer>,
-    cancel: &Cancel,
-) -> Result<Applied, ApplyError> {
-    let mut summary = Summary::default();
-    let (mut index, mut total) = (0, 0);
-    for _ in 0..FOLLOW_POLLS_MAX {
-        if cancel.is_cancelled() {
-            summary.cancelled = true;
-            return Ok(Applied { pass: None, summary });
-        }
-        for record in world.state.read_journal(from, 1000).await? {
-            from = record.sequence + 1;
-            match record.body {
-                Body::PlanBegun { steps, .. } => total = usize::try_from(steps).unwrap_or(0),
-                Body::StepBegun { step, .. } => {
-                    index += 1;
-                    observer.event(RunEvent::StepBegan { step, total, index });
-                }
-                Body::StepEnded { step, outcome, .. } => {
-                    observer.event(RunEvent::StepEnded {
-                        step: step.clone(),
-                        outcome: outcome.clone(),
-                    });
-                    summary.outcomes.insert(step, outcome);
-                }
-                Body::PlanEnded { done, failed, skipped, .. } => {
-                    (summary.done, summary.failed, summary.skipped) = (done, failed, skipped);
-                    return Ok(Applied { pass: None, summary });
-                }
-                _ => {}
-            }
-        }
-        world.clock.sleep(FOLLOW_POLL).await;
-    }
-    Err(PortError::waiting("DaemonBusy", "the daemon did not begin in time").into())
-}
-
-async fn next_sequence(world: &World) -> Result<u64, PortError> {
-    let mut next = 0;
-    loop {
-        let records = world.state.read_journal(next, 10_000).await?;
-        match records.last() {
-            Some(last) => next = last.sequence + 1,
-            None => return Ok(next),
-        }
-    }
-}
-
-/// Wakes the daemon of this state, if there is one.
-pub async fn wake(world: &World) -> Result<(), PortError> {
-    let change = memory::set(kind::WAKE, "at", &world.clock.now())?;
-    world.state.write(&[change]).await
 }
 
 /// Returns the exit code of an apply: 0 all done, 1 something failed or was partial, 3 destructive

@@ -12,7 +12,7 @@ use runtime::execute::journal;
 use runtime::memory::{self, kind, meta};
 use runtime::{Pass, World};
 
-use crate::apply::wake;
+use crate::beside::wake;
 
 /// Approves destructive steps by their digest. A prefix of at least eight digits of the last plan's
 /// digest will do.

@@ -1,7 +1,7 @@
 //! `history`: what was done, from the journal, newest first.
 
 use model::error::PortError;
-use model::id::Address;
+use model::id::{Address, StepId};
 use model::journal::{Body, Record};
 use runtime::World;
 
@@ -40,10 +40,12 @@ fn concerns(body: &Body, address: &str) -> bool {
         Body::StepBegun { step, .. }
         | Body::StepReached { step, .. }
         | Body::StepEnded { step, .. }
-        | Body::Recovered { step, .. } => {
-            let id = format!("{}/", step.as_str());
-            id.contains(&format!("/{address}/"))
-        }
+        | Body::Recovered { step, .. } => is_of(step, address),
         _ => false,
     }
+}
+
+/// Whether a step is one of a resource's, by the step's name.
+pub(crate) fn is_of(step: &StepId, address: &str) -> bool {
+    format!("{step}/").contains(&format!("/{address}/"))
 }

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod backup;
+pub mod beside;
 pub mod bundle;
 pub mod decide;
 pub mod history;

@@ -16,6 +16,23 @@ use crate::planner::step_digest;
 use crate::slots::{Opening, opening};
 use crate::view::{CLOCK_TOLERANCE, View};
 
+/// What each step waits for.
+pub type Gates = BTreeMap<StepId, Vec<Wait>>;
+
+/// Whether a step may begin: it waits for nothing, and nor does what it needs.
+pub fn is_open(plan: &Plan, gates: &Gates) -> bool {
+    let mut held: BTreeSet<&StepId> = BTreeSet::new();
+    plan.steps.iter().any(|step| {
+        let waits = gates.get(&step.id).is_some_and(|waits| !waits.is_empty());
+        // What it needs stands before it.
+        let is_held = waits || step.needs.iter().any(|need| held.contains(need));
+        if is_held {
+            held.insert(&step.id);
+        }
+        !is_held
+    })
+}
+
 /// Returns what each step of a plan waits for at an instant; an empty list means ready.
 ///
 /// `approvals` are added to those that the observation remembers.

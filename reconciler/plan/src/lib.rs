@@ -36,7 +36,7 @@ pub mod whatif;
 pub use check::check;
 pub use condition::went_back;
 pub use explain::explain;
-pub use gates::gates;
+pub use gates::{Gates, gates, is_open};
 pub use outcome::Outcome;
 pub use planner::{KeptPlanner, Planner, plan, plan_only, restore_step, retention_of, step_digest};
 pub use precondition::precondition;

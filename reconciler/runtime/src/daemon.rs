@@ -10,6 +10,7 @@ use model::cancel::Cancel;
 use model::error::PortError;
 use model::observed::RecoveryPhase;
 use model::ports::state::Lease;
+use plan::Gates;
 
 use crate::event::Observer;
 use crate::execute::{Summary, execute};
@@ -124,7 +125,7 @@ async fn carry_on(
     cancel: &Cancel,
 ) -> Result<Summary, PortError> {
     let gates = pass::gates_again(world, kept, pass).await?;
-    if is_open(pass, &gates) {
+    if plan::is_open(&pass.plan, &gates) {
         pass::forget_told(kept);
         return carry_out(world, pass, gates, observer, cancel).await;
     }
@@ -146,11 +147,6 @@ pub async fn apply(
     carry_out(world, pass, gates, observer, cancel).await
 }
 
-/// Whether a step may begin.
-fn is_open(pass: &Pass, gates: &Gates) -> bool {
-    pass.plan.steps.iter().any(|step| gates.get(&step.id).is_none_or(Vec::is_empty))
-}
-
 async fn carry_out(
     world: &World,
     pass: &Pass,
@@ -168,7 +164,7 @@ async fn carry_out(
         .with_hint("this is a defect: please report it with `mainstay plan --out`"));
     }
     pass::remember_plan(world, pass).await?;
-    let summary = if is_open(pass, &gates) {
+    let summary = if plan::is_open(&pass.plan, &gates) {
         let epoch = pass.observed.memory.epoch;
         execute(world, pass, gates, epoch, observer, cancel).await?
     } else {
@@ -179,9 +175,6 @@ async fn carry_out(
     }
     Ok(summary)
 }
-
-/// What each step waits for.
-type Gates = BTreeMap<model::id::StepId, Vec<model::plan::Wait>>;
 
 fn idle(gates: Gates, pass: &Pass) -> Summary {
     Summary {

@@ -2,7 +2,7 @@
 //! daemon. Changes nothing that is protected; a writer only notes what it saw, in its own state
 //! and, for a swap that never began, beside the data.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::Timestamp;
@@ -11,11 +11,12 @@ use model::desired::Desired;
 use model::diagnostic::Diagnostic;
 use model::digest::Digest;
 use model::error::PortError;
-use model::id::{Address, CommitId, StepId};
+use model::id::{Address, CommitId};
 use model::observed::{Ancestry, Observed, RecoveryPhase};
 use model::plan::{Plan, Wait};
 use model::ports::source::ConfigTree;
 use model::ports::state::Lease;
+use plan::Gates;
 
 use crate::configuration::Configuration;
 use crate::event::{Observer, RunEvent};
@@ -281,7 +282,7 @@ pub async fn gates(
     pass: &Pass,
     approve: &BTreeSet<Digest>,
     by_hand: bool,
-) -> Result<BTreeMap<StepId, Vec<Wait>>, PortError> {
+) -> Result<Gates, PortError> {
     let mut approvals = memory::approvals(&*world.state).await?;
     approvals.extend(approve.iter().cloned());
     let now = world.clock.now();
@@ -299,7 +300,7 @@ pub(crate) async fn gates_again(
     world: &World,
     kept: &Kept,
     pass: &Pass,
-) -> Result<BTreeMap<StepId, Vec<Wait>>, PortError> {
+) -> Result<Gates, PortError> {
     let Some(planner) = &kept.planner else {
         return gates(world, pass, &BTreeSet::new(), false).await;
     };

@@ -70,8 +70,35 @@ fn apply_beside_a_daemon_goes_through_it() {
     let world = World::with_folder();
     let (mut daemon, _) = start(&world, "daemon.log");
     daemon.wait_for("bytes read and proven");
-    world.run(&["backup", "shop/uploads"]).ends(0).says("daemon");
-    assert_eq!(world.points(), 2);
+    // Also where the daemon serves the request before it is followed.
+    for points in 2..4 {
+        world.run(&["backup", "shop/uploads"]).ends(0).says("daemon");
+        assert_eq!(world.points(), points);
+    }
+    world.run(&["apply"]).ends(0).says("0 done");
+    world.run(&["plan", "--out", "plan.json"]).ends(0);
+    let changed = world.documents().replace("name: uploads", "name: pictures");
+    world.document("mainstay.yaml", &changed);
+    world.commit("another name");
+    let stale = world.run(&["apply", "plan.json"]).says("the configuration that was read is");
+    assert_ne!(stale.code, 0);
+}
+
+#[test]
+fn what_fails_beside_a_daemon_is_no_success() {
+    let world = World::with_folder();
+    let (mut daemon, _) = start(&world, "daemon.log");
+    daemon.wait_for("bytes read and proven");
+    let changed = world
+        .documents()
+        .replace("retention:", "hooks: { before: [{ run: [/bin/false] }] }\n  retention:");
+    assert_ne!(changed, world.documents());
+    world.document("mainstay.yaml", &changed);
+    world.commit("a hook that fails");
+    let failed = world.run(&["backup", "shop/uploads"]);
+    assert_eq!(failed.code, 1);
+    failed.says("1 failed or partial");
+    assert_eq!(world.points(), 1);
 }
 
 #[test]

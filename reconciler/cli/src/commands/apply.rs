@@ -26,6 +26,7 @@ pub async fn run(global: &Global, args: &ApplyArgs, ui: &Ui) -> Result<Exit, Cli
         saved: args.plan.as_deref().map(read_plan).transpose()?,
         only: addresses(&args.only)?,
         approve: full_digests(&args.approve)?,
+        since: None,
     };
     apply_request(global, &request, args.no_input, ui).await
 }

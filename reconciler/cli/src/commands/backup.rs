@@ -13,9 +13,11 @@ use crate::wire::wire;
 pub async fn run(global: &Global, args: &BackupArgs, ui: &Ui) -> Result<Exit, CliError> {
     let only = addresses(&args.addresses)?;
     let wired = wire(global)?;
+    // A daemon may serve a request as soon as it is written.
+    let since = Some(operations::beside::next_sequence(&wired.world).await?);
     for address in &only {
         backup::request(&wired.world, address).await?;
     }
-    let request = ApplyRequest { only, ..ApplyRequest::default() };
+    let request = ApplyRequest { only, since, ..ApplyRequest::default() };
     apply_request(global, &request, true, ui).await
 }

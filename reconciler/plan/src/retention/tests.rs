@@ -296,11 +296,13 @@ fn spans(policy: &Retention) -> [(&'static str, Option<u64>); 6] {
     ]
 }
 
-/// Which points stay, by the sentences of `docs/semantics.md`, each point for itself.
-fn reference(policy: &Retention, points: &[Given], now: Timestamp) -> BTreeSet<SnapshotId> {
-    let zone = TimeZone::get(&policy.time_zone).unwrap();
-    let good: Vec<&Given> =
-        points.iter().filter(|g| g.standing == Standing::Good && g.time <= now).collect();
+/// The rules that count periods, each after the finer ones.
+fn count_periods(
+    policy: &Retention,
+    good: &[&Given],
+    key: &dyn Fn(&str, &Given) -> String,
+    keep: &mut BTreeSet<SnapshotId>,
+) {
     let newer = |a: &Given, b: &Given| (a.time, &a.id) > (b.time, &b.id);
     let rules = [
         ("last", policy.last),
@@ -311,32 +313,6 @@ fn reference(policy: &Retention, points: &[Given], now: Timestamp) -> BTreeSet<S
         ("quarterly", policy.quarterly),
         ("yearly", policy.yearly),
     ];
-    let key = |rule: &str, g: &Given| {
-        let id = if rule == "last" { g.id.to_string() } else { String::new() };
-        format!("{} {id}", period_name(rule, g.time, &zone))
-    };
-    let mut keep: BTreeSet<SnapshotId> = BTreeSet::new();
-    let mut tagged: BTreeSet<SnapshotId> = BTreeSet::new();
-    for point in &good {
-        let newest = good.iter().map(|g| g.time).max().unwrap();
-        for (rule, span) in spans(policy) {
-            let Some(span) = span.map(|s| SignedDuration::from_secs(s as i64)) else { continue };
-            let inside = newest.duration_since(point.time) < span || newest == point.time;
-            let newest_of_period =
-                !good.iter().any(|g| newer(g, point) && key(rule, g) == key(rule, point));
-            let oldest = !good.iter().any(|g| newer(point, g));
-            if inside && (newest_of_period || oldest) {
-                keep.insert(point.id.clone());
-            }
-        }
-        let within = policy.within_s.map(|s| SignedDuration::from_secs(s as i64));
-        if within.is_some_and(|w| newest.duration_since(point.time) < w || newest == point.time) {
-            keep.insert(point.id.clone());
-        }
-        if !point.tags.is_disjoint(&policy.tags) {
-            tagged.insert(point.id.clone());
-        }
-    }
     for (rule, count) in rules {
         let room = match count {
             Keep::Unset => continue,
@@ -363,6 +339,41 @@ fn reference(policy: &Retention, points: &[Given], now: Timestamp) -> BTreeSet<S
             }
         }
     }
+}
+
+/// Which points stay, by the sentences of `docs/semantics.md`, each point for itself.
+fn reference(policy: &Retention, points: &[Given], now: Timestamp) -> BTreeSet<SnapshotId> {
+    let zone = TimeZone::get(&policy.time_zone).unwrap();
+    let good: Vec<&Given> =
+        points.iter().filter(|g| g.standing == Standing::Good && g.time <= now).collect();
+    let newer = |a: &Given, b: &Given| (a.time, &a.id) > (b.time, &b.id);
+    let key = |rule: &str, g: &Given| {
+        let id = if rule == "last" { g.id.to_string() } else { String::new() };
+        format!("{} {id}", period_name(rule, g.time, &zone))
+    };
+    let mut keep: BTreeSet<SnapshotId> = BTreeSet::new();
+    let mut tagged: BTreeSet<SnapshotId> = BTreeSet::new();
+    for point in &good {
+        let newest = good.iter().map(|g| g.time).max().unwrap();
+        for (rule, span) in spans(policy) {
+            let Some(span) = span.map(|s| SignedDuration::from_secs(s as i64)) else { continue };
+            let inside = newest.duration_since(point.time) < span || newest == point.time;
+            let newest_of_period =
+                !good.iter().any(|g| newer(g, point) && key(rule, g) == key(rule, point));
+            let oldest = !good.iter().any(|g| newer(point, g));
+            if inside && (newest_of_period || oldest) {
+                keep.insert(point.id.clone());
+            }
+        }
+        let within = policy.within_s.map(|s| SignedDuration::from_secs(s as i64));
+        if within.is_some_and(|w| newest.duration_since(point.time) < w || newest == point.time) {
+            keep.insert(point.id.clone());
+        }
+        if !point.tags.is_disjoint(&policy.tags) {
+            tagged.insert(point.id.clone());
+        }
+    }
+    count_periods(policy, &good, &key, &mut keep);
     keep.append(&mut tagged);
     let mut sorted = good.clone();
     sorted.sort_by(|a, b| (b.time, &b.id).cmp(&(a.time, &a.id)));

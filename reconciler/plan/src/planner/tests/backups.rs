@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use insta::assert_snapshot;
 use model::desired::{When, Window};
+use model::id::StepId;
 use model::observed::{Backoff, BackupRequest};
-use model::plan::{Action, Due};
+use model::plan::{Action, Due, Wait};
 
 use crate::testing::*;
 
@@ -345,4 +346,18 @@ fn among_steps_of_one_kind_dependencies_come_first() {
         &["local"],
     );
     assert_eq!(world.steps()[..2], ["backup/shop/zz/local", "backup/shop/files/local"]);
+}
+
+#[test]
+fn what_needs_a_step_that_waits_may_not_begin_either() {
+    let world = World::shop();
+    let plan = crate::plan(&world.desired, &world.observed, world.now);
+    let open = |waiting: &[&str]| {
+        let wait = Wait::Backoff { until: world.now, error: "it failed".to_owned() };
+        let gates = waiting.iter().map(|id| (StepId::from(*id), vec![wait.clone()])).collect();
+        crate::is_open(&plan, &gates)
+    };
+    assert!(open(&[]));
+    assert!(open(&["verify/shop/files/local/new"]));
+    assert!(!open(&["backup/shop/files/local"]), "its proof alone does nothing");
 }
