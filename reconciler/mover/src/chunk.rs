@@ -11,6 +11,7 @@ use fastcdc::v2020::{Normalization, cut, select_masks};
 use model::error::PortError;
 use model::ports::mover::{CHUNK_BYTES_MAX, Chunking, fixed_chunk_size};
 
+use crate::pages::PageBuffer;
 use crate::rabin::Rabin;
 
 /// The least, intended and largest size of a piece that is cut by content, in bytes: restic's.
@@ -26,6 +27,9 @@ const LOOKAHEAD: usize = 8 << 20;
 const SEARCH_MIN: usize = 2 << 20;
 /// The least number of bytes asked for in one read.
 const READ_MIN: usize = 256 << 10;
+/// Bytes at hand when pieces are of one size: nothing is searched for, so no more is read than
+/// stays in the processor's second cache until it is hashed.
+const FIXED_READ: usize = 256 << 10;
 
 /// The gear masks that [`CUT_AVERAGE`] gives.
 static MASKS: LazyLock<(u64, u64)> =
@@ -43,7 +47,7 @@ pub enum CutError {
 /// Cuts streams; keeps its buffer from one to the next.
 #[derive(Default)]
 pub struct Chunker {
-    buffer: Vec<u8>,
+    buffer: PageBuffer,
     /// Tables of restic's chunker, by their polynomial.
     rabin: Option<(u64, Rabin)>,
 }
@@ -111,7 +115,8 @@ impl Chunker {
         };
         // One byte more than expected shows the end with the first read.
         let expected = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1);
-        let fill = LOOKAHEAD.min(expected.max(4096));
+        let usual = fixed.map_or(LOOKAHEAD, |size| FIXED_READ.div_ceil(size) * size);
+        let fill = usual.min(expected.max(4096));
         let (mut begin, mut end, mut total, mut at_end) = (0, 0, 0u64, false);
         loop {
             while let Some(length) =
@@ -131,9 +136,7 @@ impl Chunker {
             end -= begin;
             begin = 0;
             let wanted = if end < fill { fill } else { end + READ_MIN.max(LOOKAHEAD / 2) };
-            if self.buffer.len() < wanted {
-                self.buffer.resize(wanted, 0);
-            }
+            self.buffer.grow(wanted);
             while end < wanted {
                 match read(&mut self.buffer[end..wanted]) {
                     Ok(0) => {

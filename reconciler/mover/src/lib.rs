@@ -9,6 +9,7 @@ pub mod device;
 pub mod hash;
 pub mod holes;
 pub mod names;
+pub mod pages;
 pub mod pattern;
 pub mod rabin;
 pub mod source;

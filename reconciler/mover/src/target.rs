@@ -435,6 +435,10 @@ impl TargetMover for LocalTarget {
         .map_err(fail)
     }
 
+    fn writes_take_turns(&self) -> bool {
+        true
+    }
+
     fn write_file(
         &self,
         path: &[u8],

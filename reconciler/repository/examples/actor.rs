@@ -1,8 +1,9 @@
 //! One operation of the engine as a process of its own, for tests that stop and kill processes.
 //!
 //! `actor REPO OPERATION …`. `ACTOR_CLOCK` names a file with seconds that are added to the time,
-//! `ACTOR_WAIT` gives the seconds to wait for locks, `ACTOR_PEAK` a file for the peak memory in
-//! KiB. Ends with 1 and the reason word on standard error when the operation fails.
+//! `ACTOR_WAIT` gives the seconds to wait for locks, `ACTOR_CACHE` a folder for copies,
+//! `ACTOR_PEAK` a file for the peak memory in KiB. Ends with 1 and the reason word on standard
+//! error when the operation fails.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)] // A tool of tests.
 
 use std::io::Read;
@@ -15,8 +16,8 @@ use jiff::{SignedDuration, Timestamp};
 use mainstay_repository::crypto::Kdf;
 use mainstay_repository::storage::LocalStorage;
 use mainstay_repository::{
-    BackupOptions, BackupSummary, CheckOptions, Depth, Finishing, Options, Owner, PruneMark,
-    PruneOptions, Repository, RestoreOptions, Rewrite, Stream,
+    BackupOptions, BackupSummary, CacheFolder, CheckOptions, Depth, Finishing, Options, Owner,
+    PruneMark, PruneOptions, Repository, RestoreOptions, Rewrite, Stream,
 };
 use model::cancel::Cancel;
 use model::error::PortError;
@@ -40,6 +41,7 @@ fn options() -> Options {
     options.kdf = Kdf { log_n: 8, r: 8, p: 1 };
     let wait = std::env::var("ACTOR_WAIT").ok().and_then(|w| w.parse().ok()).unwrap_or(0);
     options.lock_wait = Duration::from_secs(wait);
+    options.cache = std::env::var_os("ACTOR_CACHE").map(CacheFolder::new);
     options
 }
 

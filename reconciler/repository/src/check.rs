@@ -11,6 +11,7 @@ use model::error::PortError;
 use model::ports::mover::EntryKind;
 use model::ports::storage::FileKind;
 use model::progress::ProgressSink;
+use mover::pages::PageBuffer;
 
 use crate::affected::{self, Affected};
 use crate::codec::Codec;
@@ -101,7 +102,7 @@ impl CheckReport {
 /// One thread's memory, kept from pack to pack.
 struct Scratch {
     codec: Codec,
-    data: Vec<u8>,
+    data: PageBuffer,
     plain: Vec<u8>,
 }
 
@@ -375,7 +376,7 @@ impl Checker<'_> {
         let work = || -> Result<(), PortError> {
             let mut scratch = Scratch {
                 codec: Codec::new(self.store.level)?,
-                data: Vec::new(),
+                data: PageBuffer::default(),
                 plain: Vec::new(),
             };
             loop {
@@ -411,7 +412,7 @@ impl Checker<'_> {
             self.fault(fault("PackDamaged", pack.blobs.first().map(|b| b.id), message));
             return Ok(());
         }
-        data.resize(size as usize, 0);
+        let data = &mut data.room(size as usize)[..size as usize];
         match self.store.storage.load_range(FileKind::Pack, &pack.id.hex(), 0, data) {
             Ok(()) => {}
             Err(e) if crate::fetch::is_damage(&e) => {

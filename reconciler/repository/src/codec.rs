@@ -61,6 +61,12 @@ impl Codec {
         let n = self.decompressor.decompress_to_buffer(packed, out).ok()?;
         (n == length && out.len() == length).then_some(())
     }
+
+    /// Decompresses into all of `out`; `None` when the frame is damaged or of another length.
+    pub fn decompress_into(&mut self, packed: &[u8], out: &mut [u8]) -> Option<()> {
+        let n = self.decompressor.decompress_to_buffer(packed, out).ok()?;
+        (n == out.len()).then_some(())
+    }
 }
 
 /// Decompresses a frame of unknown length, such as an index file, up to `size_max` bytes.

@@ -1,7 +1,9 @@
 //! The repository: made or opened with a password, its keys, its index, its snapshots and its
 //! locks. The verbs that work on it lie in the modules beside this one.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -68,9 +70,12 @@ pub struct Repository {
     config: Config,
     /// The key file it was opened with.
     pub(crate) key: Mutex<Id>,
-    index: RwLock<Arc<Index>>,
+    /// Shared with the one without copies: it takes as much memory as all else together.
+    index: Arc<RwLock<Arc<Index>>>,
+    /// Index files that were seen whole where they are stored; kept by the one without copies.
+    proven: Option<Mutex<HashSet<Id>>>,
     /// Snapshots read so far; they never change under their id.
-    snapshots: Mutex<std::collections::HashMap<Id, Snapshot>>,
+    snapshots: Mutex<HashMap<Id, Snapshot>>,
     /// The same without copies on this machine, once it was needed.
     stored: OnceLock<Box<Self>>,
 }
@@ -135,7 +140,7 @@ impl Repository {
             let _ = store.delete(FileKind::Key, &key);
             if e.reason == ALREADY_EXISTS { taken("a config").with_source(e) } else { e }
         })?;
-        Ok(Self::assemble(store, options, config, key))
+        Ok(Self::assemble(store, options, config, key, Arc::default()))
     }
 
     /// Opens a repository. Fails with `WrongPassword`, or `NotARepository` where there is none.
@@ -175,17 +180,24 @@ impl Repository {
             ));
         }
         store.version = config.version;
-        Ok(Self::assemble(store, options, config, key))
+        Ok(Self::assemble(store, options, config, key, Arc::default()))
     }
 
-    fn assemble(mut store: Store, options: Options, config: Config, key: Id) -> Self {
+    fn assemble(
+        mut store: Store,
+        options: Options,
+        config: Config,
+        key: Id,
+        index: Arc<RwLock<Arc<Index>>>,
+    ) -> Self {
         store.cache = options.cache.clone().and_then(|folder| Cache::new(folder, &config.id));
         Self {
             store: Arc::new(store),
             options,
             config,
             key: Mutex::new(key),
-            index: RwLock::default(),
+            index,
+            proven: None,
             snapshots: Mutex::default(),
             stored: OnceLock::new(),
         }
@@ -193,7 +205,8 @@ impl Repository {
 
     /// Returns the same repository read without copies on this machine, if it is read with them:
     /// what is looked at is then what is stored. It is kept, or each restore and check of a long
-    /// run would fetch the index again.
+    /// run would fetch the index again. The table of the index is the same one, see
+    /// [`prove`](Self::prove).
     pub(crate) fn uncached(&self) -> Result<Option<&Self>, PortError> {
         if self.store.cache.is_none() {
             return Ok(None);
@@ -211,8 +224,10 @@ impl Repository {
         };
         let options = Options { cache: None, ..self.options.clone() };
         let key = *self.key.lock().unwrap_or_else(PoisonError::into_inner);
-        let stored = Box::new(Self::assemble(store, options, self.config.clone(), key));
-        Ok(Some(self.stored.get_or_init(|| stored)))
+        let index = Arc::clone(&self.index);
+        let mut stored = Self::assemble(store, options, self.config.clone(), key, index);
+        stored.proven = Some(Mutex::default());
+        Ok(Some(self.stored.get_or_init(|| Box::new(stored))))
     }
 
     /// Returns the repository's identity: 64 hexadecimal digits that never change.
@@ -253,12 +268,12 @@ impl Repository {
         let mut all = Vec::new();
         let ids: Vec<Id> =
             self.store.list(FileKind::Snapshot)?.into_iter().map(|(id, _)| id).collect();
-        let next = std::sync::atomic::AtomicUsize::new(0);
+        let next = AtomicUsize::new(0);
         let threads = self.store.storage.connections().min(ids.len()).max(1);
         let work = || -> Result<Vec<Snapshot>, PortError> {
             let mut mine = Vec::new();
             loop {
-                let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(id) = ids.get(at) else { return Ok(mine) };
                 match self.listed(id) {
                     Ok(snapshot) => mine.push(snapshot),
@@ -275,13 +290,13 @@ impl Repository {
         for part in parts {
             all.extend(part?);
         }
-        let known: std::collections::HashSet<Id> = ids.into_iter().collect();
+        let known: HashSet<Id> = ids.into_iter().collect();
         self.cached().retain(|id, _| known.contains(id));
         all.sort_by_key(|s| (s.time, s.id));
         Ok(all)
     }
 
-    fn cached(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<Id, Snapshot>> {
+    fn cached(&self) -> MutexGuard<'_, HashMap<Id, Snapshot>> {
         self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -311,13 +326,52 @@ impl Repository {
 
     /// Returns the index, brought up to what is stored at this moment.
     pub fn index(&self, cancel: &Cancel) -> Result<Arc<Index>, PortError> {
-        let known = Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner));
-        if known.is_fresh(&self.store)? {
-            return Ok(known);
+        let mut index = Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner));
+        if !index.is_fresh(&self.store)? {
+            let fresh = Arc::new(index.refreshed(&self.store, cancel)?);
+            if let Some(mut proven) = self.proven() {
+                // Read from where they are stored just now: all of them where one had gone.
+                let kept = index.files().is_subset(fresh.files());
+                let before = if kept { index.files().clone() } else { HashSet::new() };
+                proven.extend(fresh.files().difference(&before));
+            }
+            *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
+            index = fresh;
         }
-        let fresh = Arc::new(known.refreshed(&self.store, cancel)?);
-        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
-        Ok(fresh)
+        self.prove(&index, cancel)?;
+        Ok(index)
+    }
+
+    fn proven(&self) -> Option<MutexGuard<'_, HashSet<Id>>> {
+        let proven = self.proven.as_ref()?;
+        Some(proven.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// For what must not stand on copies: looks once at each index file of the table where it is
+    /// stored. The table may have been made of copies, or of what this process wrote. Either has
+    /// the digest that is the file's name; so does the stored file, or this fails.
+    fn prove(&self, index: &Index, cancel: &Cancel) -> Result<(), PortError> {
+        let Some(mut proven) = self.proven() else { return Ok(()) };
+        proven.retain(|id| index.files().contains(id));
+        let open: Vec<Id> = index.files().difference(&proven).copied().collect();
+        drop(proven);
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<(), PortError> {
+            loop {
+                cancel.check()?;
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(id) = open.get(at) else { return Ok(()) };
+                self.store.probe(FileKind::Index, id)?;
+                if let Some(mut proven) = self.proven() {
+                    proven.insert(*id);
+                }
+            }
+        };
+        let threads = self.store.storage.connections().min(open.len());
+        std::thread::scope(|scope| {
+            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            handles.into_iter().map(crate::join).collect::<Result<Vec<()>, _>>().map(|_| ())
+        })
     }
 
     /// Adds what a session wrote to the index in memory.

@@ -70,6 +70,11 @@ impl Store {
         Ok((name, data))
     }
 
+    /// Looks whether a file is stored with the content of its name.
+    pub(crate) fn probe(&self, kind: FileKind, id: &Id) -> Result<(), PortError> {
+        self.fetch(kind, id).map(|_| ())
+    }
+
     fn plain(&self, kind: FileKind, name: &str, mut data: Vec<u8>) -> Result<Vec<u8>, PortError> {
         let shown = format!("{}/{name}", kind.folder());
         let Some(plain) = self.cipher.open(&mut data)? else {
@@ -147,6 +152,36 @@ impl Store {
         codec: &mut Codec,
         out: &'b mut Vec<u8>,
     ) -> Result<&'b [u8], PortError> {
+        self.open_with(pack, blob, sealed, |packed, length| {
+            codec.decompress(packed, length, out)?;
+            Some(out)
+        })
+    }
+
+    /// The same with room for the plain bytes at the begin of `out`, which is filled as far as they
+    /// need it.
+    pub(crate) fn open_blob_into<'b>(
+        &self,
+        pack: &Id,
+        blob: &PackedBlob,
+        sealed: &'b mut [u8],
+        codec: &mut Codec,
+        out: &'b mut [u8],
+    ) -> Result<&'b [u8], PortError> {
+        self.open_with(pack, blob, sealed, |packed, length| {
+            let out = out.get_mut(..length)?;
+            codec.decompress_into(packed, out)?;
+            Some(out)
+        })
+    }
+
+    fn open_with<'b>(
+        &self,
+        pack: &Id,
+        blob: &PackedBlob,
+        sealed: &'b mut [u8],
+        decompress: impl FnOnce(&[u8], usize) -> Option<&'b [u8]>,
+    ) -> Result<&'b [u8], PortError> {
         let bad = |what: &str| {
             damaged(format!("pack {pack}: blob {} at {} {what}", blob.id, blob.offset))
         };
@@ -156,10 +191,8 @@ impl Store {
         let plain: &'b [u8] = if blob.uncompressed == 0 {
             packed
         } else {
-            codec
-                .decompress(packed, blob.uncompressed as usize, out)
-                .ok_or_else(|| bad("does not decompress"))?;
-            out
+            decompress(packed, blob.uncompressed as usize)
+                .ok_or_else(|| bad("does not decompress"))?
         };
         if Id::of(plain) != blob.id {
             return Err(bad("has other content than its id"));

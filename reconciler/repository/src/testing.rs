@@ -26,6 +26,13 @@ impl Repository {
         self.lock(true, &Cancel::default())
     }
 
+    /// Returns whether what is read with copies and what is read without have one index in memory.
+    pub fn shares_index_for_test(&self) -> Result<bool, PortError> {
+        let cancel = Cancel::default();
+        let stored = self.uncached()?.unwrap_or(self);
+        Ok(std::sync::Arc::ptr_eq(&self.index(&cancel)?, &stored.index(&cancel)?))
+    }
+
     /// Writes trees as they are, in any order and with any names.
     pub fn save_trees_for_test(&self, trees: &[Vec<Node>]) -> Result<Vec<Id>, PortError> {
         let cancel = Cancel::default();

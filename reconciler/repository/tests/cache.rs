@@ -5,14 +5,18 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use common::actor::{self, actor};
 use common::*;
 use mainstay_repository::storage::LocalStorage;
 use mainstay_repository::storage::decorators::{Hooked, Operation};
 use mainstay_repository::{
-    CacheFolder, CheckOptions, Depth, Options, Repository, RestoreOptions, SnapshotRepair,
+    CacheFolder, CheckOptions, Depth, Id, Options, Repository, RestoreOptions, SnapshotRepair,
 };
 use model::cancel::Cancel;
 use model::ports::storage::FileKind;
@@ -206,6 +210,147 @@ fn checks_of_a_long_run_fetch_the_index_once() {
         assert_eq!(repository.check(&whole, &Silent, &Cancel::default()).unwrap().faults, []);
     }
     assert_eq!(loads(&counts)["index"], 1);
+}
+
+#[test]
+fn backups_and_restores_of_a_long_run_share_one_index() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (source, path) = (tmp.path().join("src"), tmp.path().join("repo"));
+    let cache = tmp.path().join("cache");
+    make_source(&source);
+    drop(init_at(&path));
+    backup(&opened(&path, Some(&cache)).0, &source);
+    let (repository, counts) = opened(&path, Some(&cache));
+    let indexes = || loads(&counts).get("index").copied().unwrap_or(0);
+    let whole = CheckOptions { depth: Depth::Structure, snapshots: Vec::new(), threads: 1 };
+    let check = || repository.check(&whole, &Silent, &Cancel::default());
+    let names = || -> Vec<_> {
+        fs::read_dir(path.join("index")).unwrap().map(|e| e.unwrap().path()).collect()
+    };
+    backup_again(&repository, &source);
+    assert_eq!(indexes(), 0, "there is a copy");
+    for round in 1..4 {
+        fs::write(source.join("d7/changing"), format!("{round}")).unwrap();
+        backup_again(&repository, &source);
+        assert_eq!(check().unwrap().faults, []);
+        // What this process had a copy of, or wrote itself, is looked at once where it is stored.
+        for _ in 0..2 {
+            assert_eq!(indexes(), names().len());
+            assert_eq!(check().unwrap().faults, []);
+        }
+        assert!(repository.shares_index_for_test().unwrap(), "in memory twice");
+    }
+    // One that goes bad before this process saw it there does not pass.
+    fs::write(source.join("d7/changing"), "4").unwrap();
+    let before = names();
+    backup_again(&repository, &source);
+    let new = names().into_iter().find(|name| !before.contains(name)).unwrap();
+    let mut bytes = fs::read(&new).unwrap();
+    bytes[40] ^= 1;
+    drop(fs::remove_file(&new));
+    fs::write(&new, bytes).unwrap();
+    assert_eq!(check().unwrap_err().reason, "Damaged");
+}
+
+/// Returns the copies under a finished name, and how many half-written ones lie beside them.
+fn copies(cache: &Path) -> (Vec<PathBuf>, usize) {
+    let (mut whole, mut parts, mut todo) = (Vec::new(), 0, vec![cache.to_owned()]);
+    while let Some(folder) = todo.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            match (path.is_dir(), Id::parse(name)) {
+                (true, _) => todo.push(path),
+                (false, Some(_)) => whole.push(path),
+                (false, None) => parts += usize::from(name != "CACHEDIR.TAG"),
+            }
+        }
+    }
+    (whole, parts)
+}
+
+/// Returns how many finished copies are not what their names say.
+fn unlike_their_names(copies: &[PathBuf]) -> usize {
+    let spoiled = |copy: &&PathBuf| {
+        let name = copy.file_name().unwrap().to_str().unwrap();
+        Id::of(&fs::read(copy).unwrap()).hex() != name
+    };
+    copies.iter().filter(spoiled).count()
+}
+
+/// The kernel ends a process at an exact byte of a copy that it writes.
+#[test]
+fn half_a_copy_is_none() {
+    let tmp = tempfile::tempdir().unwrap();
+    let at = |name: &str| tmp.path().join(name);
+    let (source, path, cache) = (at("src"), at("repo"), at("cache"));
+    make_source(&source);
+    drop(init_at(&path));
+    backup(&open_at(&path), &source);
+    // The index has more bytes, the lock that is written before has fewer.
+    let mut command = Command::new("prlimit");
+    command.args(["--fsize=700", "--core=0"]).arg(actor::program()).arg(&path);
+    let status = command.args(["backup", source.to_str().unwrap()]).env("ACTOR_CACHE", &cache);
+    let status = status.stderr(Stdio::null()).status().unwrap();
+    assert_eq!(status.signal(), Some(rustix::process::Signal::XFSZ.as_raw()));
+    let (whole, parts) = copies(&cache);
+    assert_eq!((unlike_their_names(&whole), parts), (0, 1), "{whole:?}");
+    backup_again(&opened(&path, Some(&cache)).0, &source);
+    let (whole, parts) = copies(&cache);
+    assert!(whole.len() > 2 && parts == 1, "{whole:?}");
+}
+
+/// Processes of their own share a folder of copies; each round one of them dies at some moment, and
+/// in some rounds the folder with it.
+#[test]
+fn processes_share_copies_and_may_be_killed() {
+    const ROUNDS: u64 = 30;
+    let tmp = tempfile::tempdir().unwrap();
+    let at = |name: &str| tmp.path().join(name);
+    let (path, cache, out) = (at("repo"), at("cache"), at("out"));
+    let sources = [at("one"), at("two")];
+    sources.iter().for_each(|source| make_source(source));
+    drop(init_at(&path));
+    let start = |words: &[&str]| {
+        let mut command = actor(&path, words);
+        command.env("ACTOR_CACHE", &cache).env("ACTOR_WAIT", "60");
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let texts = sources.each_ref().map(|source| source.to_str().unwrap());
+    let mut killed = 0;
+    for round in 0..ROUNDS {
+        for (n, source) in sources.iter().enumerate() {
+            fs::write(source.join("d7/changing"), format!("{n} {round}")).unwrap();
+        }
+        let other: &[&str] = match round % 3 {
+            0 => &["restore", out.to_str().unwrap()],
+            1 => &["check"],
+            _ => &["backup", texts[1]],
+        };
+        let (mut one, two) = (start(&["backup", texts[0]]), start(other));
+        // Some ten milliseconds are a life here; which moment does not matter, but they differ.
+        let moment = Duration::from_micros(round.wrapping_mul(7_919) % 40_000);
+        let (_sender, never) = std::sync::mpsc::channel::<()>();
+        let _ = never.recv_timeout(moment);
+        one.kill().unwrap();
+        killed += u64::from(one.wait().unwrap().code().is_none());
+        let output = two.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{other:?} in round {round}: {said}");
+        let (whole, _) = if cache.exists() { copies(&cache) } else { Default::default() };
+        assert_eq!(unlike_their_names(&whole), 0, "in round {round}");
+        if round % 10 == 9 {
+            drop(fs::remove_dir_all(&cache));
+        }
+    }
+    assert!(killed > ROUNDS / 4, "{killed} processes lived long enough to be killed");
+    backup_again(&opened(&path, Some(&cache)).0, &sources[0]);
+    let (repository, counts) = opened(&path, Some(&cache));
+    counts.lock().unwrap().clear();
+    backup_again(&repository, &sources[0]);
+    assert_eq!(loads(&counts).get("data"), None, "the copies are of use all the same");
+    repository.unlock(false).unwrap();
+    restic(&path, &["check", "--read-data"]);
 }
 
 #[test]

@@ -288,6 +288,12 @@ pub trait TargetMover: Send + Sync {
     fn write_at(&self, path: &[u8], offset: u64, data: &[u8], fresh: bool)
     -> Result<(), PortError>;
 
+    /// Returns whether writes to one file from several threads wait for each other, as a kernel's
+    /// do, so that one thread does better to write what all have.
+    fn writes_take_turns(&self) -> bool {
+        false
+    }
+
     /// Makes a small regular file with all its content and metadata at once.
     fn write_file(
         &self,

@@ -10,6 +10,7 @@ use mainstay_repository::codec::Codec;
 use mainstay_repository::crypto::{Cipher, KeyParts};
 use model::ports::mover::{Chunking, fixed_chunk_size};
 use mover::chunk::Chunker;
+use mover::pages::PageBuffer;
 use serde_json::json;
 
 use crate::measure::thread_cpu_s;
@@ -59,7 +60,7 @@ pub fn measure(set: &str, root: &Path) -> Limits {
     walk.time(|| files_again(root));
     let mut watches: [Watch; 7] = Default::default();
     let mut scratch = Scratch::new(root);
-    let mut batch: Vec<Vec<u8>> = Vec::new();
+    let mut batch: Vec<PageBuffer> = Vec::new();
     let (mut gathered, mut seen) = (0, 0);
     for (path, size) in &files {
         if seen >= SAMPLE_BYTES_MAX {
@@ -70,7 +71,8 @@ pub fn measure(set: &str, root: &Path) -> Limits {
         seen += left;
         while left > 0 {
             let part = left.min(8 << 20);
-            let mut data = vec![0; part as usize];
+            let mut data = PageBuffer::default();
+            data.grow(part as usize);
             // Touched before, so that the fault of the memory is not the read's.
             data.fill(1);
             watches[0].time(|| {
@@ -122,7 +124,7 @@ impl Scratch {
     }
 
     /// Takes a batch of contents through all parts, one part after the other.
-    fn stages(&mut self, set: &str, size: u64, batch: &[Vec<u8>], watches: &mut [Watch; 7]) {
+    fn stages(&mut self, set: &str, size: u64, batch: &[PageBuffer], watches: &mut [Watch; 7]) {
         let [_, cut, hash, zstd, seal, verify, pack_hash] = watches;
         let chunking = match set {
             "database" => Chunking::Fixed { size_bytes: fixed_chunk_size(size) },

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use model::error::PortError;
 use model::ports::mover::BlobHash;
+use mover::pages::PageBuffer;
 
 use crate::format::pack::BlobKind;
 use crate::id::Id;
@@ -23,14 +24,20 @@ const BATCHES_WAITING_MAX: usize = 4;
 /// in a file then lies together in its pack, too.
 #[derive(Default)]
 struct Lot {
+    /// Each with where it ends.
     pieces: Vec<(Id, usize)>,
-    data: Vec<u8>,
+    data: PageBuffer,
 }
 
 impl Lot {
+    fn length(&self) -> usize {
+        self.pieces.last().map_or(0, |(_, end)| *end)
+    }
+
     fn add(&mut self, id: Id, piece: &[u8]) {
-        self.data.extend_from_slice(piece);
-        self.pieces.push((id, self.data.len()));
+        let (begin, end) = (self.length(), self.length() + piece.len());
+        self.data.grow(end.max(LOT_BYTES))[begin..end].copy_from_slice(piece);
+        self.pieces.push((id, end));
     }
 }
 
@@ -140,7 +147,6 @@ impl<'s, 'a, J: Send> Pool<'s, 'a, J> {
             from = *to;
         }
         lot.pieces.clear();
-        lot.data.clear();
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.len() < LOTS_WAITING_MAX {
             spare.push(lot);
@@ -185,7 +191,7 @@ impl<'s, 'a, J: Send> Worker<'_, 's, 'a, J> {
             return self.pool.session.put(&mut self.sealer, &id, data);
         }
         self.lot.add(id, data);
-        if self.lot.data.len() >= LOT_BYTES { self.flush() } else { Ok(()) }
+        if self.lot.length() >= LOT_BYTES { self.flush() } else { Ok(()) }
     }
 }
 

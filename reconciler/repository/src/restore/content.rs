@@ -2,14 +2,15 @@
 //! written wherever they belong. A window bounds memory and keeps neighbours together.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender};
 use model::error::PortError;
-use model::ports::mover::{Entry, Overwrite, Prepared, ProblemKind};
+use model::ports::mover::{Entry, Overwrite, Prepared, Problem, ProblemKind};
+use mover::pages::PageBuffer;
 
 use super::walk::Context;
-use crate::fetch::{self, Fetched, Wanted};
+use crate::fetch::{self, Batch, Fetched, Wanted};
 use crate::format::node::Node;
 use crate::format::pack::BlobKind;
 use crate::id::Id;
@@ -22,6 +23,11 @@ const WINDOW_FILES_MAX: usize = 32 << 10;
 /// Plain bytes of one window.
 const WINDOW_BYTES_MAX: u64 = 512 << 20;
 
+/// Copies of what waits to be written to a file that another thread writes to.
+const QUEUED_MAX: usize = 8;
+/// Bytes of the largest; more is waited with.
+const QUEUED_BYTES_MAX: usize = 256 << 10;
+
 /// A file whose content is under way.
 struct File {
     path: Vec<u8>,
@@ -30,6 +36,23 @@ struct File {
     /// Its content goes into storage order, not with one call.
     prepared: Option<Prepared>,
     damaged: AtomicBool,
+    /// Held by the thread that writes to it.
+    writing: Mutex<()>,
+    queued: Mutex<Vec<Queued>>,
+}
+
+/// Bytes that wait to be written at an offset.
+struct Queued {
+    offset: u64,
+    length: usize,
+    data: PageBuffer,
+}
+
+/// Memory for what waits.
+#[derive(Default)]
+struct Spare {
+    made: usize,
+    buffers: Vec<PageBuffer>,
 }
 
 /// One place where a blob's bytes belong.
@@ -40,6 +63,14 @@ struct Place {
     whole: bool,
 }
 
+/// Bytes that belong together in a file and are written with one call: neighbours in a pack are
+/// neighbours in the file as a rule, and a database's pieces are small.
+struct Run<'f> {
+    file: &'f File,
+    offset: u64,
+    data: &'f [u8],
+}
+
 /// Files and blobs that are fetched together.
 #[derive(Default)]
 pub(super) struct Window {
@@ -48,6 +79,7 @@ pub(super) struct Window {
     bytes: u64,
     /// The last file goes on in the next window.
     growing: bool,
+    spare: Mutex<Spare>,
 }
 
 /// Gathers files into windows and hands each full one over, to a thread that fetches and writes it
@@ -107,8 +139,15 @@ impl Gatherer {
             }
         }
         let path = path.to_vec();
-        let damaged = AtomicBool::new(false);
-        let file = Arc::new(File { path, entry, content, prepared, damaged });
+        let file = Arc::new(File {
+            path,
+            entry,
+            content,
+            prepared,
+            damaged: AtomicBool::new(false),
+            writing: Mutex::default(),
+            queued: Mutex::default(),
+        });
         self.window.files.push(Arc::clone(&file));
         let mut left = places.len();
         for (pack, blob, offset) in places {
@@ -146,16 +185,108 @@ impl Window {
         let connections = context.store.storage.connections();
         let wanted = std::mem::take(&mut self.wanted);
         let wanted = self.unmatched(context, wanted, threads)?;
-        let files = &self.files;
-        fetch::fetch(
-            context.store,
-            context.index,
-            wanted,
-            threads.max(connections.min(16)),
-            context.cancel,
-            &|want, fetched, _| write(context, &files[want.tag.file], want, fetched),
-        )?;
+        let fetching = threads.max(connections.min(16));
+        let each = |batch: &Batch<'_, Place>, _| self.take(context, batch);
+        let (store, index) = (context.store, context.index);
+        fetch::fetch_batches(store, index, wanted, fetching, context.cancel, &each)?;
         self.finish(context, threads)
+    }
+
+    /// Writes what came of some blobs.
+    fn take<'b>(
+        &'b self,
+        context: &Context<'_>,
+        batch: &Batch<'b, Place>,
+    ) -> Result<(), PortError> {
+        let mut run: Option<Run<'_>> = None;
+        batch.each(|want, fetched| {
+            let Place { file, offset, whole } = want.tag;
+            let file = &*self.files[file];
+            let plain = match fetched {
+                Fetched::Blob { plain, .. } => plain,
+                Fetched::Lost(e) => {
+                    // Named once a file; the rest of it is restored all the same.
+                    if !file.damaged.swap(true, Ordering::Relaxed) {
+                        context.problem(&file.path, ProblemKind::Damaged, e.chain());
+                    }
+                    return Ok(());
+                }
+            };
+            if whole {
+                let overwrite = context.options.overwrite;
+                let done = context.target.write_file(&file.path, &file.entry, &[plain], overwrite);
+                return file.written(context, plain.len(), done);
+            }
+            if let Some(run) = &mut run
+                && std::ptr::eq(run.file, file)
+                && run.offset + run.data.len() as u64 == offset
+                && let Some(joined) = batch.joined(run.data, plain)
+            {
+                run.data = joined;
+                return Ok(());
+            }
+            let full = run.replace(Run { file, offset, data: plain });
+            full.map_or(Ok(()), |run| self.write_run(context, &run))
+        })?;
+        run.map_or(Ok(()), |run| self.write_run(context, &run))
+    }
+
+    /// Writes bytes, or leaves a copy to the thread that writes to the same file just now: the
+    /// kernel lets in one at a time, and the other would keep its processor busy with waiting.
+    fn write_run(&self, context: &Context<'_>, run: &Run<'_>) -> Result<(), PortError> {
+        let Run { file, offset, data } = *run;
+        if !context.target.writes_take_turns() {
+            return file.write_part(context, offset, data);
+        }
+        let own = match file.writing.try_lock() {
+            Ok(own) => Some(own),
+            Err(_) if self.queue(run) => None,
+            Err(_) => Some(lock(&file.writing)),
+        };
+        if let Some(own) = own {
+            file.write_part(context, offset, data)?;
+            self.write_queued(context, file)?;
+            drop(own);
+        }
+        // What came while the other was about to leave is nobody's but ours.
+        while !lock(&file.queued).is_empty() {
+            let Ok(own) = file.writing.try_lock() else { return Ok(()) };
+            self.write_queued(context, file)?;
+            drop(own);
+        }
+        Ok(())
+    }
+
+    /// Keeps a copy for the thread that writes; `false` when too much waits already.
+    fn queue(&self, run: &Run<'_>) -> bool {
+        let length = run.data.len();
+        if length > QUEUED_BYTES_MAX {
+            return false;
+        }
+        let mut spare = lock(&self.spare);
+        let mut data = match spare.buffers.pop() {
+            Some(data) => data,
+            None if spare.made >= QUEUED_MAX => return false,
+            None => {
+                spare.made += 1;
+                PageBuffer::default()
+            }
+        };
+        drop(spare);
+        data.room(QUEUED_BYTES_MAX)[..length].copy_from_slice(run.data);
+        lock(&run.file.queued).push(Queued { offset: run.offset, length, data });
+        true
+    }
+
+    /// Writes what others left for the thread that may write to a file.
+    fn write_queued(&self, context: &Context<'_>, file: &File) -> Result<(), PortError> {
+        loop {
+            let Some(Queued { offset, length, data }) = lock(&file.queued).pop() else {
+                return Ok(());
+            };
+            file.write_part(context, offset, &data[..length])?;
+            lock(&self.spare).buffers.push(data);
+        }
     }
 
     /// Leaves out what lies at the target already.
@@ -253,40 +384,35 @@ fn verify(context: &Context<'_>, file: &File) -> Result<(), PortError> {
     Ok(())
 }
 
-fn write(
-    context: &Context<'_>,
-    file: &File,
-    want: &Wanted<Place>,
-    fetched: Fetched<'_>,
-) -> Result<(), PortError> {
-    let plain = match fetched {
-        Fetched::Blob { plain, .. } => plain,
-        Fetched::Lost(e) => {
-            // Named once a file; the rest of it is restored all the same.
-            if !file.damaged.swap(true, Ordering::Relaxed) {
-                context.problem(&file.path, ProblemKind::Damaged, e.chain());
-            }
-            return Ok(());
-        }
-    };
-    let target = context.target;
-    let written = if want.tag.whole {
-        let overwrite = context.options.overwrite;
-        target.write_file(&file.path, &file.entry, &[plain], overwrite)
-    } else {
-        let fresh = file.prepared == Some(Prepared::Fresh);
-        target.write_at(&file.path, want.tag.offset, plain, fresh).map(|()| Vec::new())
-    };
-    match written {
-        Ok(problems) => context.tally.problems(context.meter, problems),
-        Err(e) => {
-            file.damaged.store(true, Ordering::Relaxed);
-            context.unwritable(&file.path, e)?;
-        }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl File {
+    fn write_part(&self, context: &Context<'_>, offset: u64, data: &[u8]) -> Result<(), PortError> {
+        let fresh = self.prepared == Some(Prepared::Fresh);
+        let done = context.target.write_at(&self.path, offset, data, fresh);
+        self.written(context, data.len(), done.map(|()| Vec::new()))
     }
-    context.tally.with(|s| s.bytes_written += plain.len() as u64);
-    context.meter.done(0, plain.len() as u64);
-    Ok(())
+
+    /// Accounts for bytes that were written, or could not be.
+    fn written(
+        &self,
+        context: &Context<'_>,
+        length: usize,
+        done: Result<Vec<Problem>, PortError>,
+    ) -> Result<(), PortError> {
+        match done {
+            Ok(problems) => context.tally.problems(context.meter, problems),
+            Err(e) => {
+                self.damaged.store(true, Ordering::Relaxed);
+                context.unwritable(&self.path, e)?;
+            }
+        }
+        context.tally.with(|s| s.bytes_written += length as u64);
+        context.meter.done(0, length as u64);
+        Ok(())
+    }
 }
 
 /// Calls `work` for each number below `count` from several threads; the first error ends it.
