@@ -60,7 +60,8 @@ pub fn measure(set: &str, root: &Path) -> Limits {
     walk.time(|| files_again(root));
     let mut watches: [Watch; 7] = Default::default();
     let mut scratch = Scratch::new(root);
-    let mut batch: Vec<PageBuffer> = Vec::new();
+    // With the bytes that count: a buffer may be longer.
+    let mut batch: Vec<(PageBuffer, usize)> = Vec::new();
     let (mut gathered, mut seen) = (0, 0);
     for (path, size) in &files {
         if seen >= SAMPLE_BYTES_MAX {
@@ -71,17 +72,17 @@ pub fn measure(set: &str, root: &Path) -> Limits {
         seen += left;
         while left > 0 {
             let part = left.min(8 << 20);
-            let mut data = PageBuffer::default();
-            data.grow(part as usize);
+            let mut buffer = PageBuffer::default();
+            let data = &mut buffer.grow(part as usize)[..part as usize];
             // Touched before, so that the fault of the memory is not the read's.
             data.fill(1);
             watches[0].time(|| {
                 let file = file.get_or_insert_with(|| fs::File::open(path).unwrap());
-                file.read_exact(&mut data).unwrap();
+                file.read_exact(data).unwrap();
             });
             left -= part;
             gathered += part;
-            batch.push(data);
+            batch.push((buffer, part as usize));
         }
         if gathered >= 16 << 20 {
             scratch.stages(set, *size, &batch, &mut watches);
@@ -124,14 +125,21 @@ impl Scratch {
     }
 
     /// Takes a batch of contents through all parts, one part after the other.
-    fn stages(&mut self, set: &str, size: u64, batch: &[PageBuffer], watches: &mut [Watch; 7]) {
+    fn stages(
+        &mut self,
+        set: &str,
+        size: u64,
+        batch: &[(PageBuffer, usize)],
+        watches: &mut [Watch; 7],
+    ) {
+        let batch: Vec<&[u8]> = batch.iter().map(|(buffer, length)| &buffer[..*length]).collect();
         let [_, cut, hash, zstd, seal, verify, pack_hash] = watches;
         let chunking = match set {
             "database" => Chunking::Fixed { size_bytes: fixed_chunk_size(size) },
             _ => Chunking::ContentDefined,
         };
         let mut ends: Vec<Vec<usize>> = Vec::new();
-        for data in batch {
+        for data in &batch {
             ends.push(self.cut(data, chunking, cut));
         }
         let blobs: Vec<&[u8]> = batch.iter().zip(&ends).flat_map(|(d, e)| pieces(d, e)).collect();
