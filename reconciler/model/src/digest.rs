@@ -6,10 +6,12 @@ use std::io::{BufWriter, Write as _};
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::Text;
+
 /// A blake3 digest as 64 hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Digest(pub String);
+pub struct Digest(pub(crate) Text);
 
 /// How much text is gathered before it is hashed: blake3 is fastest on pieces of this size.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -46,7 +48,12 @@ impl Digest {
     }
 
     fn finish(hasher: &blake3::Hasher) -> Self {
-        Self(hasher.finalize().to_hex().to_string())
+        Self(hasher.finalize().to_hex().as_str().into())
+    }
+
+    /// Returns the digest as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// Returns the first twelve digits, for people; enough to be unique among any person's plans.
@@ -58,6 +65,18 @@ impl Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for Digest {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<String> for Digest {
+    fn from(text: String) -> Self {
+        Self(text.into())
     }
 }
 

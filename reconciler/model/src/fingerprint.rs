@@ -1,14 +1,15 @@
 //! The digest of an observation, kept in parts, so that one change costs that change and not the
 //! fleet. Made by `plan`; [`Observed::digest`] is the same digest made from nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::digest::{Bag, Digest};
+use crate::few::Proofs;
 use crate::id::{Address, Name, RepositoryId, SnapshotId};
 use crate::observed::{Memory, Observation, Observed, RepositoryObservation, SnapshotInfo};
-use crate::receipt::{Control, Evidence, Marker};
+use crate::receipt::{Control, Marker};
 
 /// The parts of an observation's digest that grow with the fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +51,7 @@ impl Fingerprint {
     pub fn repository(&mut self, name: &Name, seen: &RepositoryObservation) {
         let mut bag = Bag::default();
         if let RepositoryObservation::Known { snapshots, .. } = seen {
-            snapshots.iter().for_each(|info| bag.add(info.id.0.as_bytes()));
+            snapshots.iter().for_each(|info| bag.add(info.id.to_string().as_bytes()));
         }
         self.snapshots.insert(name.clone(), bag);
     }
@@ -58,16 +59,11 @@ impl Fingerprint {
     /// Notes that a repository has one snapshot more. A snapshot's id is the digest of what it
     /// says, so it stands for all of it.
     pub fn snapshot(&mut self, repository: &Name, info: &SnapshotInfo) {
-        self.snapshots.entry(repository.clone()).or_default().add(info.id.0.as_bytes());
+        self.snapshots.entry(repository.clone()).or_default().add(info.id.to_string().as_bytes());
     }
 
     /// Notes that what is proven of a snapshot changed.
-    pub fn evidence(
-        &mut self,
-        id: &SnapshotId,
-        before: Option<&BTreeSet<Evidence>>,
-        after: Option<&BTreeSet<Evidence>>,
-    ) {
+    pub fn evidence(&mut self, id: &SnapshotId, before: Option<&Proofs>, after: Option<&Proofs>) {
         replace(&mut self.evidence, id, before, after);
     }
 
@@ -184,7 +180,7 @@ fn rest(memory: &Memory) -> impl Serialize + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receipt::EvidenceKind;
+    use crate::receipt::{Evidence, EvidenceKind};
 
     fn observed() -> Observed {
         let at: jiff::Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
@@ -212,7 +208,7 @@ mod tests {
 
         let id = SnapshotId::from("ab");
         let proof = Evidence { kind: EvidenceKind::Checked, at: observed.at };
-        let set = BTreeSet::from([proof]);
+        let set = Proofs::from([proof]);
         observed.memory.evidence.insert(id.clone(), set.clone());
         parts.evidence(&id, None, Some(&set));
         assert_eq!(parts.digest(&observed), observed.digest());

@@ -1,10 +1,11 @@
 //! Names, addresses and ids: small checked strings that sort and print the same everywhere.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use crate::digest::Digest;
+use crate::text::{Hex, Interner, Text};
 
 /// Longest name, in bytes: a DNS label, so that a name can become part of any other system's name.
 pub const NAME_BYTES_MAX: usize = 63;
@@ -44,7 +45,7 @@ macro_rules! string_serde {
 /// The name of a document or of a resource in its application. Clones share its text: a plan of a
 /// fleet names the same few again and again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Arc<str>);
+pub struct Name(pub(crate) Text);
 
 impl Name {
     /// Returns the name as text.
@@ -81,6 +82,14 @@ pub struct Address {
     pub application: Name,
     /// The resource in it.
     pub resource: Name,
+}
+
+impl Address {
+    /// Lets the names that many addresses have in common be one.
+    pub fn share(&mut self, interner: &mut Interner) {
+        interner.text(&mut self.application.0);
+        interner.text(&mut self.resource.0);
+    }
 }
 
 impl FromStr for Address {
@@ -140,7 +149,7 @@ macro_rules! opaque_id {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
-        pub struct $name(pub String);
+        pub struct $name(pub(crate) Text);
 
         impl $name {
             /// Returns the id as text.
@@ -159,19 +168,67 @@ macro_rules! opaque_id {
         }
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
-                Self(text.to_owned())
+                Self(text.into())
             }
         }
         impl From<String> for $name {
             fn from(text: String) -> Self {
+                Self(text.into())
+            }
+        }
+        impl From<Text> for $name {
+            fn from(text: Text) -> Self {
                 Self(text)
             }
         }
     };
 }
 
-opaque_id!(/// A snapshot in a repository: 64 hex digits.
-    SnapshotId);
+/// A snapshot in a repository: 64 hex digits. There are millions of them, so they are held as bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SnapshotId(pub(crate) Hex);
+
+impl SnapshotId {
+    /// Returns the first eight characters, for people.
+    pub fn short(&self) -> String {
+        let mut text = self.to_string();
+        if let Some((end, _)) = text.char_indices().nth(8) {
+            text.truncate(end);
+        }
+        text
+    }
+
+    /// Whether the id begins so.
+    pub fn starts_with(&self, digits: &str) -> bool {
+        self.0.starts_with(digits)
+    }
+
+    /// Whether the id is meant by its first digits; none mean nothing.
+    pub fn is_named_by(&self, digits: &str) -> bool {
+        !digits.is_empty() && self.0.starts_with(digits)
+    }
+}
+
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<T: Into<Hex>> From<T> for SnapshotId {
+    fn from(text: T) -> Self {
+        Self(text.into())
+    }
+}
+
+/// A plan is named by the digest of everything in it.
+impl From<Digest> for PlanId {
+    fn from(digest: Digest) -> Self {
+        Self(digest.0)
+    }
+}
+
 opaque_id!(/// A repository's own id, from its `config` file: 64 hex digits.
     RepositoryId);
 opaque_id!(/// A commit of the config repository: 40 or 64 hex digits, or `worktree` for files that

@@ -1,7 +1,7 @@
 //! The nouns of Mainstay, their ids, digests and persisted shapes, and the ports: traits over plain
 //! types by which everything outside is reached.
 //!
-//! In reading order: `id` and `digest` name things; `desired` is what git asks for; `observed` what
+//! In reading order: `id`, `text` and `digest` name things; `desired` is what git asks for; `observed` what
 //! is there; `plan` what shall be done and why; `receipt` and `journal` what was done.
 //!
 //! Must not contain: tokio, git2, file system, clocks, environment, printing.
@@ -13,6 +13,7 @@ pub mod desired;
 pub mod diagnostic;
 pub mod digest;
 pub mod error;
+pub mod few;
 pub mod fingerprint;
 pub mod id;
 pub mod journal;
@@ -22,6 +23,7 @@ pub mod ports;
 pub mod progress;
 pub mod receipt;
 pub mod remote;
+pub mod text;
 
 pub use jiff::Timestamp;
 

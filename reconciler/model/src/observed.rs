@@ -2,14 +2,17 @@
 //! Made by `runtime` through the ports; read by `plan`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::Hold;
 use crate::digest::Digest;
+use crate::few::Proofs;
 use crate::id::{Address, CommitId, Name, RepositoryId, SnapshotId};
-use crate::receipt::{Control, Evidence, EvidenceKind, Marker, Receipt};
+use crate::receipt::{Control, EvidenceKind, Marker, Receipt};
+use crate::text::{Interner, Text};
 
 /// One observation of the world.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,11 +139,22 @@ pub struct SnapshotInfo {
     /// What it says of itself; `None` for a foreign one.
     pub receipt: Option<Receipt>,
     /// Its tags, ours left out.
-    pub tags: BTreeSet<String>,
+    pub tags: Arc<BTreeSet<String>>,
     /// The host that it names.
-    pub hostname: String,
+    pub hostname: Text,
     /// The paths that it names.
-    pub paths: Vec<String>,
+    pub paths: Arc<Vec<String>>,
+}
+
+impl SnapshotInfo {
+    /// Lets the texts that many snapshots have in common be one.
+    pub fn share(&mut self, interner: &mut Interner) {
+        self.address.iter_mut().for_each(|address| address.share(interner));
+        self.receipt.iter_mut().for_each(|receipt| receipt.share(interner));
+        interner.text(&mut self.hostname);
+        interner.tags(&mut self.tags);
+        interner.list(&mut self.paths);
+    }
 }
 
 /// What our own state remembers; everything in it can be lost.
@@ -164,7 +178,7 @@ pub struct Memory {
     /// Ids of repositories that were seen before, by name.
     pub repositories: BTreeMap<Name, RepositoryId>,
     /// What is proven of snapshots.
-    pub evidence: BTreeMap<SnapshotId, BTreeSet<Evidence>>,
+    pub evidence: BTreeMap<SnapshotId, Proofs>,
     /// Recoveries that are under way or done, by token.
     pub recoveries: BTreeMap<String, RecoveryRecord>,
     /// Destructive digests that a person approved.
@@ -307,6 +321,6 @@ pub struct RecoveryRecord {
 }
 
 /// Returns whether evidence of at least the given kind exists.
-pub fn is_proven(evidence: Option<&BTreeSet<Evidence>>, at_least: EvidenceKind) -> bool {
+pub fn is_proven(evidence: Option<&Proofs>, at_least: EvidenceKind) -> bool {
     evidence.is_some_and(|set| set.iter().any(|e| e.kind >= at_least))
 }

@@ -3,10 +3,14 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use thin_vec::ThinVec;
 
 use crate::digest::Digest;
+use crate::few::Numbers;
 use crate::id::{Address, CommitId, Name, PlanId, SnapshotId};
+use crate::text::{Hex, Interner, Text};
 
 /// Version of [`Receipt`] and [`Control`]. A newer one is read as far as it can be, never
 /// rewritten.
@@ -20,15 +24,15 @@ pub const FAILURES_MAX: usize = 1000;
 #[serde(rename_all = "camelCase")]
 pub struct Marker {
     /// Is it the same one? `None` where the kind of source cannot tell.
-    pub identity: Option<String>,
+    pub identity: Option<Text>,
     /// Numbers that only grow while nothing is put back: an LSN, a revision, a sequence. A lower
     /// one under the same identity means rolled back.
-    pub counters: BTreeMap<String, u64>,
+    pub counters: Numbers,
     /// Digest of the content, where it can be had cheaply: equal to an older point's and not to
     /// the newest's means rolled back.
-    pub digest: Option<String>,
+    pub digest: Option<Text>,
     /// Counts that may fall (rows of a table, files); compared with limits and after a restore.
-    pub counts: BTreeMap<String, u64>,
+    pub counts: Numbers,
 }
 
 /// One file, object or stream that could not be read or written.
@@ -54,13 +58,13 @@ pub struct Receipt {
     /// The scheduled instant that this backup serves.
     pub slot: Option<Timestamp>,
     /// The trigger token that this backup serves.
-    pub trigger: Option<String>,
+    pub trigger: Option<Text>,
     /// The instant of the consistency point.
     pub taken_at: Timestamp,
     /// The resource as it was then.
     pub marker: Marker,
     /// Digest of the content: of the streams, or the tree's id.
-    pub digest: String,
+    pub digest: Hex,
     /// Files or streams.
     pub files: u64,
     /// Bytes of content.
@@ -68,11 +72,11 @@ pub struct Receipt {
     /// Everything that was asked for is in.
     pub complete: bool,
     /// What is not in, by name; at most [`FAILURES_MAX`].
-    pub failures: Vec<ItemFailure>,
+    pub failures: ThinVec<ItemFailure>,
     /// How many items failed.
     pub failures_count: u64,
     /// Why this point is not trusted, if it is not.
-    pub suspicious: Option<String>,
+    pub suspicious: Option<Text>,
     /// The type of the resource.
     pub template: Name,
     /// The template's digest.
@@ -83,11 +87,28 @@ pub struct Receipt {
     pub plan: PlanId,
     /// The state that the writer had: epochs are compared only within one.
     #[serde(default)]
-    pub writer: String,
+    pub writer: Text,
     /// The epoch of the writer.
     pub epoch: u64,
     /// The version of Mainstay.
-    pub mainstay: String,
+    pub mainstay: Text,
+}
+
+impl Receipt {
+    /// Lets the texts that many receipts have in common be one.
+    pub fn share(&mut self, interner: &mut Interner) {
+        let Self { address, backup, marker, template, template_digest, commit, .. } = self;
+        let Self { plan, writer, mainstay, .. } = self;
+        address.share(interner);
+        for text in [&mut template.0, &mut template_digest.0, &mut commit.0, &mut plan.0] {
+            interner.text(text);
+        }
+        interner.text(writer);
+        interner.text(mainstay);
+        backup.iter_mut().for_each(|name| interner.text(&mut name.0));
+        marker.identity.iter_mut().for_each(|identity| interner.text(identity));
+        marker.counters.names_mut().chain(marker.counts.names_mut()).for_each(|n| interner.text(n));
+    }
 }
 
 /// What is proven of a snapshot.

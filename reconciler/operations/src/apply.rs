@@ -166,11 +166,11 @@ async fn remember_approvals(
     epoch: u64,
 ) -> Result<(), ApplyError> {
     for digest in approve {
-        let change = memory::set(kind::APPROVAL, digest.0.clone(), &world.clock.now())?;
+        let change = memory::set(kind::APPROVAL, digest.to_string(), &world.clock.now())?;
         world.state.write(&[change]).await?;
         let body = Body::Decided {
             verb: "approve".into(),
-            subject: digest.0.clone(),
+            subject: digest.to_string(),
             by: "the caller of apply".into(),
         };
         journal(world, epoch, body).await?;

@@ -67,7 +67,7 @@ pub(crate) async fn apply_beside(
     let approve: BTreeSet<Digest> = request.approve.iter().cloned().chain(confirmed).collect();
     fits(&approve, &pass)?;
     for digest in &approve {
-        let change = memory::set(kind::APPROVAL, digest.0.clone(), &world.clock.now())?;
+        let change = memory::set(kind::APPROVAL, digest.to_string(), &world.clock.now())?;
         world.state.write(&[change]).await?;
     }
     wake(world).await?;

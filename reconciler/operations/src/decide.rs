@@ -20,8 +20,8 @@ pub async fn approve(world: &World, text: &str, by: &str) -> Result<Digest, Port
     let planned = last_plan(world).await?.and_then(|plan| plan.destructive);
     let full = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
     let digest = match planned {
-        Some(digest) if text.len() >= 8 && digest.0.starts_with(text) => digest,
-        _ if full => Digest(text.to_owned()),
+        Some(digest) if text.len() >= 8 && digest.as_str().starts_with(text) => digest,
+        _ if full => Digest::from(text.to_owned()),
         Some(digest) => {
             return Err(PortError::terminal(
                 "ApprovalUnknown",
@@ -39,9 +39,9 @@ pub async fn approve(world: &World, text: &str, by: &str) -> Result<Digest, Port
     };
     world
         .state
-        .write(&[memory::set(kind::APPROVAL, digest.0.clone(), &world.clock.now())?])
+        .write(&[memory::set(kind::APPROVAL, digest.to_string(), &world.clock.now())?])
         .await?;
-    decided(world, "approve", &digest.0, by).await?;
+    decided(world, "approve", digest.as_str(), by).await?;
     Ok(digest)
 }
 
@@ -60,7 +60,7 @@ pub async fn approve_steps(
             .with_hint("`mainstay plan` prints the digest and the steps that wait for it")
     };
     let plan = &pass.plan;
-    let fits = |digest: &Digest| text.len() >= 8 && digest.0.starts_with(text);
+    let fits = |digest: &Digest| text.len() >= 8 && digest.as_str().starts_with(text);
     if !plan.destructive.as_ref().is_some_and(fits) {
         let waits = plan.destructive.as_ref().map_or("nothing", |d| d.short());
         return Err(unknown(format!("`{text}` is not the digest that waits, which is {waits}")));
@@ -77,7 +77,7 @@ pub async fn approve_steps(
         })?);
     }
     let at = world.clock.now();
-    let changes = digests.iter().map(|d| memory::set(kind::APPROVAL, d.0.clone(), &at));
+    let changes = digests.iter().map(|d| memory::set(kind::APPROVAL, d.to_string(), &at));
     world.state.write(&changes.collect::<Result<Vec<_>, _>>()?).await?;
     for (id, digest) in steps.iter().zip(&digests) {
         decided(world, "approve", &format!("{id} {digest}"), by).await?;

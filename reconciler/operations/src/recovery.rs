@@ -74,7 +74,7 @@ fn plan_of_one(pass: &Pass, record: &RecoveryRecord, end: End) -> Plan {
         End::Rollback => ("rollback", Action::Rollback { resource, token }),
     };
     let step = Step {
-        id: StepId(format!("{verb}/{}", record.address)),
+        id: StepId::from(format!("{verb}/{}", record.address)),
         action,
         class: Class::Destructive,
         reasons: vec!["a person asked for it".into()],
@@ -87,7 +87,7 @@ fn plan_of_one(pass: &Pass, record: &RecoveryRecord, end: End) -> Plan {
     let id = model::digest::Digest::of("by-hand", &(&step, pass.plan.at));
     Plan {
         version: PLAN_VERSION,
-        id: PlanId(id.0),
+        id: PlanId::from(id),
         planner: VERSION.to_owned(),
         steps: vec![step],
         report: Report::default(),

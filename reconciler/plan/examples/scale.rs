@@ -15,9 +15,11 @@ use model::desired::{
     RepositorySpec, Resource, Retention, Schedule, StorageSpec, VerifyPolicy, When,
 };
 use model::digest::Digest;
+use model::few::{Numbers, Proofs};
 use model::id::{Address, CommitId, Name, PlanId, RepositoryId, SnapshotId, TargetRef};
 use model::observed::{Observation, Observed, RepositoryObservation, SnapshotInfo};
 use model::receipt::{Evidence, EvidenceKind, Marker, RECEIPT_VERSION, Receipt};
+use model::text::{Interner, Text};
 
 const EDGES_PER_RESOURCE: usize = 10;
 const POINTS_PER_RESOURCE: usize = 20;
@@ -221,7 +223,7 @@ fn resource(number: usize) -> Resource {
         target: TargetRef::Host(name("here")),
         agent: Agent {
             template: name("directory"),
-            template_digest: Digest("t".repeat(64)),
+            template_digest: Digest::from("t".repeat(64)),
             with: BTreeMap::new(),
             env: BTreeMap::new(),
             tree: Some(Tree { path: format!("/srv/{number}"), ..Tree::default() }),
@@ -264,7 +266,7 @@ fn backup(of: &Name, homes: [usize; 2]) -> Backup {
             within_s: None,
             within_each: Default::default(),
             overlap: Default::default(),
-            tags: BTreeSet::new(),
+            tags: Default::default(),
             at_least: 1,
             time_zone: "Europe/Berlin".to_owned(),
         }),
@@ -276,8 +278,8 @@ fn backup(of: &Name, homes: [usize; 2]) -> Backup {
 
 fn marker(counter: u64) -> Marker {
     Marker {
-        identity: Some("7301234567890123456".to_owned()),
-        counters: BTreeMap::from([("lsn".to_owned(), counter)]),
+        identity: Some("7301234567890123456".into()),
+        counters: Numbers::from([("lsn", counter)]),
         ..Marker::default()
     }
 }
@@ -301,23 +303,27 @@ fn observed(size: usize, now: Timestamp) -> Observed {
     // Days kept by seven daily and four weekly points in each of two repositories.
     let per_home = POINTS_PER_RESOURCE / 2;
     let mut stores: Vec<Vec<SnapshotInfo>> = vec![Vec::new(); REPOSITORIES];
+    // As where repositories are read: what many snapshots say is held once.
+    let mut interner = Interner::default();
     for back in (0..per_home).rev() {
         let days = if back < 7 { back as i64 } else { (back as i64 - 6) * 7 + 1 };
         let slot = now - SignedDuration::from_hours(24 * days + 12);
         let slot = slot.round(jiff::Unit::Hour).expect("an hour") + SignedDuration::from_mins(30);
         for number in 0..size {
             for (copy, home) in homes(number).into_iter().enumerate() {
-                stores[home].push(info(number, copy, back, slot));
+                let mut info = info(number, copy, back, slot);
+                info.share(&mut interner);
+                stores[home].push(info);
             }
         }
     }
     for (number, snapshots) in stores.into_iter().enumerate() {
         for info in &snapshots {
             let proof = Evidence { kind: EvidenceKind::Checked, at: info.time };
-            observed.memory.evidence.insert(info.id.clone(), BTreeSet::from([proof]));
+            observed.memory.evidence.insert(info.id.clone(), Proofs::from([proof]));
         }
         let known = RepositoryObservation::Known {
-            id: RepositoryId(format!("{number:064}")),
+            id: RepositoryId::from(format!("{number:064}")),
             snapshots,
             controls: Vec::new(),
             free_bytes: None,
@@ -339,28 +345,28 @@ fn info(number: usize, copy: usize, back: usize, slot: Timestamp) -> SnapshotInf
         trigger: None,
         taken_at,
         marker: marker(1_000_000 - back as u64),
-        digest: id.0.clone(),
+        digest: id.as_str().into(),
         files: 10,
         bytes: 4096,
         complete: true,
-        failures: Vec::new(),
+        failures: Default::default(),
         failures_count: 0,
         suspicious: None,
         template: name("directory"),
-        template_digest: Digest("t".repeat(64)),
-        commit: CommitId("c".repeat(40)),
-        plan: PlanId("p".repeat(64)),
-        writer: String::new(),
+        template_digest: Digest::from("t".repeat(64)),
+        commit: CommitId::from("c".repeat(40)),
+        plan: PlanId::from("p".repeat(64)),
+        writer: Text::new(),
         epoch: 6,
-        mainstay: "0.1.0".to_owned(),
+        mainstay: "0.1.0".into(),
     };
     SnapshotInfo {
-        id: SnapshotId(id.0),
+        id: SnapshotId::from(id.as_str()),
         time: taken_at,
         address: Some(address(number)),
         receipt: Some(receipt),
-        tags: BTreeSet::new(),
-        hostname: "here".to_owned(),
-        paths: vec![format!("/srv/{number}")],
+        tags: Default::default(),
+        hostname: "here".into(),
+        paths: vec![format!("/srv/{number}")].into(),
     }
 }

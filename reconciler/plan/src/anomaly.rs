@@ -56,7 +56,7 @@ mod tests {
             .point("local", "a1", "shop/files", ago(3), |r| r.bytes = 1000)
             .point("local", "a2", "shop/files", ago(2), |r| {
                 r.bytes = 10;
-                r.suspicious = Some("fell".to_owned());
+                r.suspicious = Some("fell".into());
             })
             .point("local", "a3", "shop/files", ago(1), |r| r.complete = false);
         let before = |world: &World| {

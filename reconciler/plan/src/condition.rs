@@ -8,6 +8,7 @@ use model::id::{Address, Name};
 use model::observed::{Observation, RecoveryPhase, RecoveryRecord};
 use model::plan::Condition;
 use model::receipt::{Marker, Receipt};
+use model::text::Text;
 
 use crate::view::{Baseline, PointRef, RepositoryState, View};
 
@@ -132,7 +133,7 @@ fn compare(
     if let (Some(expected), Some(found)) = (&baseline.marker.identity, &found.identity)
         && expected != found
     {
-        return Condition::Replaced { expected: expected.clone(), found: found.clone() };
+        return Condition::Replaced { expected: expected.to_string(), found: found.to_string() };
     }
     let lower = lower(baseline.marker, found);
     if !lower.is_empty() {
@@ -226,8 +227,7 @@ fn older_content(
     let newest = baseline.marker.digest.as_ref()?;
     // A source may return to an earlier content by itself; numbers that went on meanwhile say so.
     // Numbers that stand still say nothing: some sources move them late, or not at all.
-    let went_on =
-        |(name, was): (&String, &u64)| found.counters.get(name).is_some_and(|is| is > was);
+    let went_on = |(name, was): (&Text, &u64)| found.counters.get(name).is_some_and(|is| is > was);
     if digest == newest || baseline.marker.counters.iter().any(went_on) {
         return None;
     }
@@ -274,8 +274,8 @@ mod tests {
 
     fn marker(identity: Option<&str>, lsn: u64) -> Marker {
         Marker {
-            identity: identity.map(str::to_owned),
-            counters: [("lsn".to_owned(), lsn)].into(),
+            identity: identity.map(Text::from),
+            counters: [("lsn", lsn)].into(),
             ..Marker::default()
         }
     }
@@ -290,8 +290,7 @@ mod tests {
         assert_eq!(lower.as_deref(), Some("counter lsn 7 → 6"));
         let other = went_back(&before, &marker(Some("b"), 9));
         assert_eq!(other.as_deref(), Some("b is in the place of a"));
-        let counted =
-            |n| Marker { counts: [("entries".to_owned(), n)].into(), ..Marker::default() };
+        let counted = |n| Marker { counts: [("entries", n)].into(), ..Marker::default() };
         assert_eq!(went_back(&counted(3), &counted(1)), None);
         assert_eq!(went_back(&counted(0), &counted(0)), None);
         assert_eq!(went_back(&counted(3), &Marker::default()), None);

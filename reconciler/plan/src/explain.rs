@@ -141,8 +141,9 @@ fn lines(out: &mut Lines, heading: &str, items: &[String]) {
 
 fn snapshot(out: &mut Lines, view: &View<'_>, id: &SnapshotId) -> bool {
     let mut found = false;
+    let digits = id.to_string();
     for address in view.desired.resources.keys() {
-        let named = |p: &PointRef<'_>| !id.0.is_empty() && p.id().0.starts_with(id.as_str());
+        let named = |p: &PointRef<'_>| p.id().is_named_by(&digits);
         if !view.points(address).any(|p| named(&p)) {
             continue;
         }
@@ -159,13 +160,14 @@ fn snapshot(out: &mut Lines, view: &View<'_>, id: &SnapshotId) -> bool {
 /// Snapshots that belong to no described resource.
 fn foreign(out: &mut Lines, view: &View<'_>, id: &SnapshotId) -> bool {
     let mut found = false;
+    let digits = id.to_string();
     for (name, seen) in &view.observed.repositories {
         let RepositoryObservation::Known { snapshots, .. } = seen else { continue };
-        let named = snapshots.iter().filter(|s| !id.0.is_empty() && s.id.0.starts_with(&id.0));
+        let named = snapshots.iter().filter(|s| s.id.is_named_by(&digits));
         for info in named.filter(|s| s.address.as_ref().and_then(|a| view.current(a)).is_none()) {
             found = true;
             out.push([
-                (Label::Id, info.id.short().to_owned()),
+                (Label::Id, info.id.short()),
                 (Label::Heading, format!(" in {name} of {}", info.time)),
             ]);
             let whose = match &info.address {
@@ -199,7 +201,7 @@ fn one_point(
     verdict: Option<&RetentionVerdict>,
 ) {
     out.push([
-        (Label::Id, point.id().short().to_owned()),
+        (Label::Id, point.id().short()),
         (Label::Heading, format!(" {address} in {} of {}", point.repository, point.taken_at())),
     ]);
     let mut facts = Vec::new();
@@ -294,7 +296,7 @@ fn resource(out: &mut Lines, plan: &Plan, address: &Address, status: &ResourceSt
         .iter()
         .filter(|d| {
             d.step
-                .0
+                .as_str()
                 .split_once(&about)
                 .is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with('/'))
         })

@@ -104,9 +104,9 @@ fn approval(
     if step.class != Class::Destructive || by_document {
         return None;
     }
-    let digest = plan.destructive.clone().unwrap_or_else(|| Digest(String::new()));
+    let digest = plan.destructive.clone().unwrap_or_else(|| Digest::from(""));
     let given = |d: &Digest| approvals.contains(d) || view.observed.memory.approvals.contains(d);
-    let approved = !digest.0.is_empty() && given(&digest)
+    let approved = !digest.as_str().is_empty() && given(&digest)
         || step_digest(view.desired, step).is_some_and(|own| given(&own));
     (!approved).then_some(Wait::Approval { digest })
 }

@@ -10,6 +10,7 @@ use model::desired::{Backup, Desired, Recovery, Trigger};
 use model::id::{Address, Name, RepositoryId, SnapshotId};
 use model::observed::{Observed, RepositoryObservation, SnapshotInfo, is_proven};
 use model::receipt::EvidenceKind;
+use model::text::Text;
 
 use crate::slots::Calendar;
 
@@ -106,7 +107,7 @@ pub(crate) struct Index<'d> {
     /// Points whose resource is in no document, counted by address.
     pub(crate) orphans: BTreeMap<(Address, &'d Name), usize>,
     /// The epochs that the receipts of each writer carry.
-    pub(crate) epochs: BTreeMap<String, BTreeSet<u64>>,
+    pub(crate) epochs: BTreeMap<Text, BTreeSet<u64>>,
     /// The newest instant of any receipt.
     pub(crate) newest: Option<Timestamp>,
 }

@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use model::desired::{Keep, Overlap, Retention};
 use model::id::SnapshotId;
+use model::text::Text;
 
 use crate::slots::seconds;
 
@@ -28,7 +29,7 @@ pub enum Standing {
     /// Something that was asked for is not in it.
     Incomplete,
     /// Complete, but not trusted.
-    Suspicious(String),
+    Suspicious(Text),
     /// Not made by Mainstay.
     Foreign,
 }

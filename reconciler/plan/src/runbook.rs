@@ -130,7 +130,7 @@ pub fn stale(printed: &str, runbook: &Runbook, observed: &Observed) -> Vec<Strin
     let there = |digits: &str| {
         observed.repositories.values().any(|seen| match seen {
             RepositoryObservation::Known { snapshots, .. } => {
-                snapshots.iter().any(|s| s.id.as_str().starts_with(digits))
+                snapshots.iter().any(|s| s.id.starts_with(digits))
             }
             // What cannot be read now may still be there.
             _ => true,
@@ -543,7 +543,7 @@ impl<'a> Writer<'a> {
                 b.resources.iter().flat_map(|a| b.repositories.iter().map(move |r| (a, r)))
             })
             .collect();
-        let snapshot = SnapshotId("POINT".to_owned());
+        let snapshot = SnapshotId::from("POINT");
         let point = |repository: &Name| PointStatus {
             repository: repository.clone(),
             snapshot: snapshot.clone(),
@@ -575,14 +575,14 @@ impl<'a> Writer<'a> {
         let others = |digits: &str| {
             self.observed.repositories.values().any(|seen| match seen {
                 RepositoryObservation::Known { snapshots, .. } => {
-                    snapshots.iter().any(|s| s.id != *id && s.id.as_str().starts_with(digits))
+                    snapshots.iter().any(|s| s.id != *id && s.id.starts_with(digits))
                 }
                 _ => false,
             })
         };
-        let text = id.as_str();
+        let text = id.to_string();
         let fits = (8..text.len()).filter_map(|n| text.get(..n)).find(|digits| !others(digits));
-        fits.unwrap_or(text).to_owned()
+        fits.unwrap_or(&text).to_owned()
     }
 }
 

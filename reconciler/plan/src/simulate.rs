@@ -243,7 +243,7 @@ fn judged(
 ) -> Vec<Verdict> {
     let tags = BTreeSet::new();
     let ids: Vec<SnapshotId> =
-        points.iter().map(|at| SnapshotId(format!("{:064}", at.as_second()))).collect();
+        points.iter().map(|at| SnapshotId::from(format!("{:064}", at.as_second()))).collect();
     let candidates: Vec<Candidate<'_>> = points
         .iter()
         .zip(&ids)

@@ -199,7 +199,10 @@ fn resource(view: &View<'_>, address: &Address, condition: &Condition) -> Resour
             .filter(|r| r.phase == RecoveryPhase::AwaitingCommit && view.same(&r.address, address))
             .map(|r| r.token.clone())
             .collect(),
-        suspicious: last.and_then(|p| p.receipt()).and_then(|r| r.suspicious.clone()),
+        suspicious: last
+            .and_then(|p| p.receipt())
+            .and_then(|r| r.suspicious.as_ref())
+            .map(ToString::to_string),
     }
 }
 
@@ -312,7 +315,7 @@ fn triggers(view: &View<'_>) -> BTreeMap<Name, bool> {
                         view.points_in(address, repository)
                             .filter_map(|p| p.receipt())
                             .filter(|r| r.backup.as_ref() == Some(&backup.name))
-                            .any(|r| r.trigger.as_ref() == Some(&trigger.token))
+                            .any(|r| r.trigger.as_deref() == Some(&*trigger.token))
                     })
                 })
             });

@@ -11,6 +11,7 @@ use model::desired::{
     Resource, Response, Retention, Schedule, Scope, StorageSpec, Trigger, VerifyPolicy, When,
 };
 use model::digest::Digest;
+use model::few::Numbers;
 use model::id::{Address, CommitId, Name, PlanId, RepositoryId, SnapshotId, TargetRef};
 use model::observed::{
     Observation, Observed, RecoveryPhase, RecoveryRecord, RepositoryObservation, SnapshotInfo,
@@ -51,31 +52,31 @@ pub(crate) fn address(text: &str) -> Address {
 
 /// A snapshot id that begins with the given digits.
 pub(crate) fn snapshot(digits: &str) -> SnapshotId {
-    SnapshotId(format!("{digits:0<64}"))
+    SnapshotId::from(format!("{digits:0<64}"))
 }
 
 pub(crate) fn repository_id(text: &str) -> RepositoryId {
-    RepositoryId(format!("{text:0<64}"))
+    RepositoryId::from(format!("{text:0<64}"))
 }
 
 /// A marker with one counter.
 pub(crate) fn position(n: u64) -> Marker {
     Marker {
-        identity: Some("one".to_owned()),
-        counters: BTreeMap::from([("lsn".to_owned(), n)]),
+        identity: Some("one".into()),
+        counters: Numbers::from([("lsn", n)]),
         ..Marker::default()
     }
 }
 
 /// A marker with a content digest only.
 pub(crate) fn content(text: &str) -> Marker {
-    Marker { digest: Some(text.to_owned()), ..Marker::default() }
+    Marker { digest: Some(text.into()), ..Marker::default() }
 }
 
 pub(crate) fn agent(tree: bool) -> Agent {
     Agent {
         template: name(if tree { "directory" } else { "postgres" }),
-        template_digest: Digest("t".to_owned()),
+        template_digest: Digest::from("t"),
         with: BTreeMap::new(),
         env: BTreeMap::new(),
         tree: tree.then(|| Tree { path: "/srv".to_owned(), ..Tree::default() }),
@@ -360,20 +361,20 @@ impl World {
             trigger: None,
             taken_at,
             marker: Marker::default(),
-            digest: "d".to_owned(),
+            digest: "d".into(),
             files: 10,
             bytes: 1000,
             complete: true,
-            failures: Vec::new(),
+            failures: Default::default(),
             failures_count: 0,
             suspicious: None,
             template: name("directory"),
-            template_digest: Digest("t".to_owned()),
+            template_digest: Digest::from("t"),
             commit: CommitId::from("c0ffee"),
             plan: PlanId::from("p"),
-            writer: String::new(),
+            writer: Default::default(),
             epoch: 6,
-            mainstay: "0.1.0".to_owned(),
+            mainstay: "0.1.0".into(),
         };
         with(&mut receipt);
         let info = SnapshotInfo {
@@ -381,9 +382,9 @@ impl World {
             time: taken_at,
             address: Some(address(of)),
             receipt: Some(receipt),
-            tags: BTreeSet::new(),
-            hostname: "here".to_owned(),
-            paths: vec!["/srv".to_owned()],
+            tags: Default::default(),
+            hostname: "here".into(),
+            paths: vec!["/srv".to_owned()].into(),
         };
         if let Some(RepositoryObservation::Known { snapshots, .. }) =
             self.observed.repositories.get_mut(&name(repository))

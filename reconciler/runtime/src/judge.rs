@@ -64,10 +64,10 @@ pub(crate) async fn judge_memory(
     // An erasure cools off from here on; one that is gone or changed begins anew when it returns.
     let wanted: BTreeSet<_> = desired.erasures.values().map(Erasure::digest).collect();
     for digest in wanted.iter().filter(|d| !observed.memory.erasures.contains_key(*d)) {
-        changes.push(memory::set(kind::ERASURE, digest.0.clone(), &observed.at)?);
+        changes.push(memory::set(kind::ERASURE, digest.to_string(), &observed.at)?);
     }
     for digest in observed.memory.erasures.keys().filter(|d| !wanted.contains(*d)) {
-        changes.push(memory::unset(kind::ERASURE, digest.0.clone()));
+        changes.push(memory::unset(kind::ERASURE, digest.to_string()));
     }
     let newest = observed.memory.newest_instant.max(Some(observed.at));
     changes.push(memory::set(kind::META, meta::NEWEST_INSTANT, &newest)?);
@@ -138,10 +138,10 @@ mod tests {
 
     /// A repository in which the writer `us` left a record under an epoch.
     fn holding(epoch: u64) -> RepositoryObservation {
-        let body = ControlBody::CommitAccepted { commit: model::id::CommitId("c".to_owned()) };
+        let body = ControlBody::CommitAccepted { commit: model::id::CommitId::from("c") };
         let control = Control::new("us".to_owned(), epoch, Timestamp::UNIX_EPOCH, body);
         RepositoryObservation::Known {
-            id: RepositoryId("r".to_owned()),
+            id: RepositoryId::from("r"),
             snapshots: Vec::new(),
             controls: vec![control],
             free_bytes: None,

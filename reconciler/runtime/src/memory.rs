@@ -9,6 +9,7 @@ use model::agent::Agent;
 use model::desired::Hold;
 use model::digest::Digest;
 use model::error::PortError;
+use model::few::Proofs;
 use model::id::{Address, CommitId, Name, RepositoryId, SnapshotId};
 use model::observed::{Backoff, BackupRequest, Deed, Memory, RecoveryRecord};
 use model::ports::state::{Change, State};
@@ -108,7 +109,7 @@ pub async fn load(state: &dyn State, epochs: (u64, u64)) -> Result<Memory, PortE
             .list(kind::EVIDENCE)
             .await?
             .iter()
-            .filter_map(|(k, v)| Some((SnapshotId(k.clone()), decode(v)?)))
+            .filter_map(|(k, v)| Some((SnapshotId::from(k.as_str()), decode(v)?)))
             .collect(),
         recoveries: state
             .list(kind::RECOVERY)
@@ -137,7 +138,7 @@ pub async fn load(state: &dyn State, epochs: (u64, u64)) -> Result<Memory, PortE
             .list(kind::ERASURE)
             .await?
             .iter()
-            .filter_map(|(k, v)| Some((Digest(k.clone()), decode(v)?)))
+            .filter_map(|(k, v)| Some((Digest::from(k.clone()), decode(v)?)))
             .collect(),
         accepted_alarms: by_key(state.list(kind::ALARM).await?),
         restores: state
@@ -151,7 +152,7 @@ pub async fn load(state: &dyn State, epochs: (u64, u64)) -> Result<Memory, PortE
 
 /// Reads the destructive digests that a person approved.
 pub async fn approvals(state: &dyn State) -> Result<BTreeSet<Digest>, PortError> {
-    Ok(state.list(kind::APPROVAL).await?.into_keys().map(Digest).collect())
+    Ok(state.list(kind::APPROVAL).await?.into_keys().map(Digest::from).collect())
 }
 
 async fn read_names<T: DeserializeOwned>(
@@ -223,13 +224,13 @@ pub async fn add_evidence(
     evidence: &[Evidence],
 ) -> Result<(), PortError> {
     let records = state.list(kind::EVIDENCE).await?;
-    let mut set_of: BTreeSet<Evidence> =
-        records.get(snapshot.as_str()).and_then(decode).unwrap_or_default();
+    let key = snapshot.to_string();
+    let mut set_of: Proofs = records.get(&key).and_then(decode).unwrap_or_default();
     for new in evidence {
         set_of.retain(|old| old.kind != new.kind);
         set_of.insert(new.clone());
     }
-    state.write(&[set(kind::EVIDENCE, snapshot.as_str(), &set_of)?]).await
+    state.write(&[set(kind::EVIDENCE, key, &set_of)?]).await
 }
 
 /// Remembers where a recovery stands.

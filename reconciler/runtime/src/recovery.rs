@@ -243,7 +243,7 @@ impl<'a> Recovering<'a> {
         let whole = self.paths.is_empty() && receipt.as_ref().is_some_and(|r| r.complete);
         if let (true, Some(receipt), Some(digest)) = (whole, &receipt, &restored.digest)
             && !receipt.digest.is_empty()
-            && digest != &receipt.digest
+            && receipt.digest != *digest
         {
             let error = PortError::terminal(
                 "RestoredDataDiffers",
@@ -512,7 +512,7 @@ mod tests {
             address: "shop/orders".parse().unwrap(),
             token: "first".to_owned(),
             repository: "near".parse().unwrap(),
-            snapshot: SnapshotId("a1".to_owned()),
+            snapshot: SnapshotId::from("a1"),
             recovery: None,
             elsewhere,
             phase,

@@ -195,7 +195,7 @@ fn disproved(step: &Step, outcome: &Outcome) -> Option<Change> {
         (Action::Restore { snapshot, .. }, Outcome::Failed { reason, .. })
             if recovery::OF_THE_POINT.contains(&reason.as_str()) =>
         {
-            Some(memory::unset(kind::EVIDENCE, snapshot.as_str()))
+            Some(memory::unset(kind::EVIDENCE, snapshot.to_string()))
         }
         _ => None,
     }
@@ -330,7 +330,8 @@ async fn backup(context: &StepContext, step: &Step) -> Result<Success, PortError
     let limit = *shrink_percent_max;
     let judge = move |receipt: &mut Receipt| {
         let before = before.as_ref();
-        receipt.suspicious = before.and_then(|b| plan::anomaly::suspicion(receipt, b, limit));
+        receipt.suspicious =
+            before.and_then(|b| plan::anomaly::suspicion(receipt, b, limit)).map(Into::into);
     };
     let order = BackupOrder {
         receipt: Receipt { taken_at: source.taken_at, ..receipt },
@@ -364,7 +365,7 @@ async fn backup(context: &StepContext, step: &Step) -> Result<Success, PortError
         summary,
         snapshot: Some(made.snapshot.clone()),
         counts: made.counts,
-        failures: receipt.failures.clone(),
+        failures: receipt.failures.to_vec(),
         failures_count: receipt.failures_count,
     })
 }
@@ -424,24 +425,24 @@ fn first_words(
         },
         trigger: match due {
             Due::Slot { .. } => None,
-            Due::Token { token } => Some(token.clone()),
+            Due::Token { token } => Some(token.into()),
         },
         taken_at: context.world.clock.now(),
         marker: marker.clone(),
-        digest: String::new(),
+        digest: "".into(),
         files: 0,
         bytes: 0,
         complete: false,
-        failures: Vec::new(),
+        failures: Default::default(),
         failures_count: 0,
         suspicious: None,
         template: resource.agent.template.clone(),
         template_digest: resource.agent.template_digest.clone(),
         commit: context.desired.commit.clone(),
         plan: context.plan.clone(),
-        writer: context.writer.clone(),
+        writer: context.writer.as_str().into(),
         epoch: context.epoch,
-        mainstay: model::VERSION.to_owned(),
+        mainstay: model::VERSION.into(),
     }
 }
 
@@ -455,7 +456,7 @@ async fn verify(
     let progress = StepProgress { step: step.clone(), observer: context.observer.clone() };
     let verified = context.world.engine.verify(spec, snapshot, &progress, &context.cancel).await?;
     if let Some(first) = verified.failures.first() {
-        context.world.state.write(&[memory::unset(kind::EVIDENCE, snapshot.as_str())]).await?;
+        context.world.state.write(&[memory::unset(kind::EVIDENCE, snapshot.to_string())]).await?;
         return Err(PortError::terminal(
             "SnapshotDamaged",
             format!(
@@ -488,12 +489,12 @@ async fn expire(
     // The deed counts before it is done: a crash may make a budget tighter, never wider.
     let mut changes = Vec::new();
     for id in snapshots {
-        changes.push(memory::deed(Deed::Expired, now, id.as_str())?);
+        changes.push(memory::deed(Deed::Expired, now, &id.to_string())?);
     }
     context.world.state.write(&changes).await?;
     let forgotten = context.world.engine.forget(spec, snapshots).await?;
     let gone: Vec<_> =
-        forgotten.iter().map(|id| memory::unset(kind::EVIDENCE, id.as_str())).collect();
+        forgotten.iter().map(|id| memory::unset(kind::EVIDENCE, id.to_string())).collect();
     context.world.state.write(&gone).await?;
     Ok(Success::new(format!("forgot {} snapshots", forgotten.len())))
 }
@@ -598,7 +599,7 @@ mod tests {
             let (marker, reason) = (Marker::default(), "a recovery".to_owned());
             let body = ControlBody::Baseline { address: of.clone(), marker, reason };
             RepositoryObservation::Known {
-                id: RepositoryId("r".to_owned()),
+                id: RepositoryId::from("r"),
                 snapshots: Vec::new(),
                 controls: vec![Control::new("us".to_owned(), 1, Timestamp::UNIX_EPOCH, body)],
                 free_bytes: None,

@@ -147,7 +147,7 @@ impl Subject for Played {
         let path = PLACE.to_owned();
         Agent {
             template: template.parse().unwrap(),
-            template_digest: Digest("t".to_owned()),
+            template_digest: Digest::from("t"),
             with: BTreeMap::from([("path".to_owned(), path.clone())]),
             env: BTreeMap::new(),
             tree: (self.kind == Kind::Folder).then(|| Tree { path, ..Tree::default() }),

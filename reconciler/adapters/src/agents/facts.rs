@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use model::Timestamp;
 use model::error::PortError;
+use model::few::Numbers;
 use model::observed::Observation;
 use model::receipt::Marker;
+use model::text::Text;
 use serde::Deserialize;
 
 /// How much of an answer is quoted when it cannot be read, in characters.
@@ -26,10 +28,10 @@ enum Presence {
 struct Shape {
     state: Presence,
     detail: Option<String>,
-    identity: Option<String>,
-    counters: BTreeMap<String, u64>,
-    digest: Option<String>,
-    counts: BTreeMap<String, u64>,
+    identity: Option<Text>,
+    counters: Numbers,
+    digest: Option<Text>,
+    counts: Numbers,
     bytes: Option<u64>,
     entries: Option<u64>,
 }

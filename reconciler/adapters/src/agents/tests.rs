@@ -29,7 +29,7 @@ pub(super) fn fleet(scratch: &Path) -> Fleet {
 pub(super) fn agent() -> Agent {
     Agent {
         template: "test".parse().unwrap(),
-        template_digest: Digest("0".to_owned()),
+        template_digest: Digest::from("0"),
         with: BTreeMap::new(),
         env: BTreeMap::new(),
         tree: None,

@@ -117,11 +117,11 @@ fn failures(problems: &[Problem], unlisted: u64) -> (Vec<ItemFailure>, u64) {
 
 /// Completes a receipt with what the engine found.
 fn complete(receipt: &mut Receipt, summary: &BackupSummary) {
-    receipt.digest.clone_from(&summary.content_digest);
+    receipt.digest = summary.content_digest.as_str().into();
     receipt.files = summary.files;
     receipt.bytes = summary.bytes;
-    (receipt.failures, receipt.failures_count) =
-        failures(&summary.problems, summary.problems_unlisted);
+    let (failures, count) = failures(&summary.problems, summary.problems_unlisted);
+    (receipt.failures, receipt.failures_count) = (failures.into(), count);
     receipt.complete = receipt.failures_count == 0;
 }
 
@@ -145,7 +145,7 @@ impl Inner {
         };
         match repository.snapshots() {
             Ok(snapshots) => receipts::observation(
-                RepositoryId(repository.id().to_owned()),
+                RepositoryId::from(repository.id().to_owned()),
                 &snapshots,
                 place::free_bytes(&spec.storage),
             ),
@@ -165,7 +165,7 @@ impl Inner {
         let result = (|| {
             let repository = self.openings.open(spec)?;
             let mut options = BackupOptions::new(hostname, receipt.taken_at);
-            options.parent = parent.as_ref().and_then(|id| Id::parse(id.as_str()));
+            options.parent = parent.as_ref().and_then(|id| Id::parse(&id.to_string()));
             let mut stored = receipt;
             let finishing = |summary: &BackupSummary| {
                 complete(&mut stored, summary);
@@ -194,7 +194,7 @@ impl Inner {
                 }
             };
             Ok(BackupMade {
-                snapshot: SnapshotId(report.snapshot.id.hex()),
+                snapshot: SnapshotId::from(report.snapshot.id.hex()),
                 receipt: stored,
                 counts: counts(&report.summary),
             })
@@ -317,7 +317,7 @@ impl Engine for Repositories {
         let (inner, spec) = (self.0.clone(), spec.clone());
         Box::pin(fault::blocking(move || {
             let made = inner.openings.init(&spec)?;
-            Ok(RepositoryId(made.id().to_owned()))
+            Ok(RepositoryId::from(made.id().to_owned()))
         }))
     }
 

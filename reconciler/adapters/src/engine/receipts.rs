@@ -13,6 +13,7 @@ use model::observed::{RepositoryObservation, SnapshotInfo};
 use model::ports::mover::Bytes;
 use model::progress::Silent;
 use model::receipt::{Control, Marker, RECEIPT_VERSION, Receipt};
+use model::text::Interner;
 use repository::{BackupOptions, Finishing, Repository, Snapshot, Stream};
 use serde_json::{Value, json};
 
@@ -60,7 +61,14 @@ pub fn observation(
     let mut controls: Vec<Control> =
         snapshots.iter().filter(|s| is_control(s)).filter_map(control_of).collect();
     controls.sort_by_key(|c| c.at);
-    let infos = snapshots.iter().filter(|s| !is_control(s)).map(info_of).collect();
+    // The snapshots of a fleet say the same few things millions of times.
+    let mut interner = Interner::default();
+    let shared = |snapshot| {
+        let mut info = info_of(snapshot);
+        info.share(&mut interner);
+        info
+    };
+    let infos = snapshots.iter().filter(|s| !is_control(s)).map(shared).collect();
     RepositoryObservation::Known { id, snapshots: infos, controls, free_bytes, waste_bytes: None }
 }
 
@@ -88,13 +96,19 @@ pub fn info_of(snapshot: &Snapshot) -> SnapshotInfo {
         .or_else(|| receipt_from_tags(snapshot));
     let ours = |tag: &String| tag == TAG || tag.starts_with("mainstay:");
     SnapshotInfo {
-        id: SnapshotId(snapshot.id.hex()),
+        id: SnapshotId::from(snapshot.id.hex()),
         time: snapshot.time,
         address: receipt.as_ref().map(|r| r.address.clone()),
         receipt,
-        tags: snapshot.tags.iter().filter(|tag| !ours(tag)).cloned().collect(),
-        hostname: snapshot.host.clone(),
-        paths: snapshot.paths.clone(),
+        tags: snapshot
+            .tags
+            .iter()
+            .filter(|tag| !ours(tag))
+            .cloned()
+            .collect::<BTreeSet<_>>()
+            .into(),
+        hostname: snapshot.host.as_str().into(),
+        paths: snapshot.paths.clone().into(),
     }
 }
 
@@ -109,23 +123,23 @@ fn receipt_from_tags(snapshot: &Snapshot) -> Option<Receipt> {
         address,
         backup: find(BACKUP_TAG).and_then(|t| t.parse().ok()),
         slot: find(SLOT_TAG).and_then(|t| t.parse().ok()),
-        trigger: find(TRIGGER_TAG).map(str::to_owned),
+        trigger: find(TRIGGER_TAG).map(Into::into),
         taken_at: snapshot.time,
         marker: Marker::default(),
-        digest: String::new(),
+        digest: "".into(),
         files: number("total_files_processed"),
         bytes: number("total_bytes_processed"),
         complete: !snapshot.tags.iter().any(|t| t == PARTIAL_TAG),
-        failures: Vec::new(),
+        failures: Default::default(),
         failures_count: 0,
         suspicious: None,
         template: unknown,
-        template_digest: Digest(String::new()),
-        commit: CommitId(String::new()),
-        plan: PlanId(String::new()),
-        writer: String::new(),
+        template_digest: Digest::from(""),
+        commit: CommitId::from(""),
+        plan: PlanId::from(""),
+        writer: Default::default(),
         epoch: find(EPOCH_TAG).and_then(|t| t.parse().ok()).unwrap_or(0),
-        mainstay: snapshot.program_version.clone(),
+        mainstay: snapshot.program_version.as_str().into(),
     })
 }
 

@@ -26,5 +26,5 @@ fn commit(folder: &Path, message: &str) -> Result<CommitId, git2::Error> {
     let parent = repository.head().and_then(|head| head.peel_to_commit()).ok();
     let parents: Vec<_> = parent.iter().collect();
     let id = repository.commit(Some("HEAD"), &who, &who, message, &tree, &parents)?;
-    Ok(CommitId(id.to_string()))
+    Ok(CommitId::from(id.to_string()))
 }

@@ -252,7 +252,7 @@ impl testkit::conformance::source::Subject for Played {
     fn commit(&mut self, parent: Option<&CommitId>, files: &[(&str, &str)]) -> CommitId {
         let parents: Vec<Oid> =
             parent.iter().map(|id| Oid::from_str(id.as_str()).unwrap()).collect();
-        CommitId(self.0.commit("main", &parents, files).to_string())
+        CommitId::from(self.0.commit("main", &parents, files).to_string())
     }
 
     fn point_to(&mut self, commit: &CommitId) {

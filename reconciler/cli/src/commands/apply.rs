@@ -44,7 +44,7 @@ pub async fn apply_request(
     let cancel = cancel_on_signals(move |text| say.say(text));
     let observer = observer(ui);
     let owner = owner("apply", &hostname(), adapters::clock::System.now());
-    let short: BTreeSet<String> = request.approve.iter().map(|d| d.0.clone()).collect();
+    let short: BTreeSet<String> = request.approve.iter().map(ToString::to_string).collect();
     let mut request = request.clone();
     request.approve.clear();
     let ask = !no_input && std::io::stdin().is_terminal() && !ui.is_json();
@@ -71,12 +71,12 @@ fn confirm(pass: &Pass, given: &BTreeSet<String>, ask: bool, ui: &Ui) -> Option<
     let mut approved = BTreeSet::new();
     for text in given {
         match &pass.plan.destructive {
-            Some(digest) if digest.0.starts_with(text.as_str()) => {
+            Some(digest) if digest.as_str().starts_with(text.as_str()) => {
                 approved.insert(digest.clone());
             }
             // Refused by `apply`, which names both digests.
             _ => {
-                approved.insert(Digest(text.clone()));
+                approved.insert(Digest::from(text.clone()));
             }
         }
     }
@@ -91,7 +91,7 @@ fn confirm(pass: &Pass, given: &BTreeSet<String>, ask: bool, ui: &Ui) -> Option<
              of {} to approve them, or press Enter to leave them waiting: ",
             digest.short()
         );
-        if answer(&question).is_some_and(|a| a.len() >= 8 && digest.0.starts_with(&a)) {
+        if answer(&question).is_some_and(|a| a.len() >= 8 && digest.as_str().starts_with(&a)) {
             approved.insert(digest.clone());
         }
     }
@@ -141,7 +141,7 @@ fn full_digests(texts: &[String]) -> Result<BTreeSet<Digest>, CliError> {
         .map(|text| {
             let hex = text.bytes().all(|b| b.is_ascii_hexdigit());
             if hex && (8..=64).contains(&text.len()) {
-                Ok(Digest(text.clone()))
+                Ok(Digest::from(text.clone()))
             } else {
                 Err(CliError::usage(format!("`{text}` is not a digest of 8 to 64 hex digits")))
             }

@@ -49,7 +49,7 @@ pub async fn run(global: &Global, args: &ExplainArgs, ui: &Ui) -> Result<Exit, C
 fn made(outcome: &Outcome, subject: &str) -> bool {
     match outcome {
         Outcome::Done { snapshot: Some(id), .. } | Outcome::Partial { snapshot: Some(id), .. } => {
-            subject.len() >= 8 && id.as_str().starts_with(subject)
+            subject.len() >= 8 && id.starts_with(subject)
         }
         _ => false,
     }

@@ -200,7 +200,7 @@ impl Opened {
         let address = what.parse::<Address>().ok();
         let matches = |p: &Found| match &address {
             Some(address) => p.info.address.as_ref() == Some(address),
-            None => what == "latest" || (what.len() >= 4 && p.info.id.as_str().starts_with(what)),
+            None => what == "latest" || (what.len() >= 4 && p.info.id.starts_with(what)),
         };
         points.retain(matches);
         let by_id = address.is_none() && what != "latest";

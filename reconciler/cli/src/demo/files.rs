@@ -156,7 +156,7 @@ fn entry(path: &Path) -> Result<Entry, CliError> {
     } else if kind.is_symlink() {
         ('l', format!("{:?}", fs::read_link(path)?))
     } else {
-        ('f', Digest::of_bytes("demo", &fs::read(path)?).0)
+        ('f', Digest::of_bytes("demo", &fs::read(path)?).to_string())
     };
     let folder = kind.is_dir();
     Ok(Entry {

@@ -39,7 +39,7 @@ impl Lowering<'_> {
             name: name.clone(),
             storage,
             password,
-            id: spec.id.clone().map(RepositoryId),
+            id: spec.id.clone().map(RepositoryId::from),
             failure_domain: failure_domain(&spec.failure_domain),
             medium: spec.medium.clone(),
             append_only: spec.append_only,

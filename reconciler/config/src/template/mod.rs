@@ -43,7 +43,7 @@ impl<'d> Template<'d> {
         let mut template = Self {
             name,
             spec,
-            digest: document.digest.clone().unwrap_or_else(|| Digest(String::new())),
+            digest: document.digest.clone().unwrap_or_else(|| Digest::from("")),
             file: &document.file,
             root: &document.root,
             env: engine::environment(),

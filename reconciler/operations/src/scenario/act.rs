@@ -123,7 +123,7 @@ fn act(
             }
             let deeds = state.memory.deeds.entry(Deed::Expired).or_default();
             deeds.extend(std::iter::repeat_n(state.now, snapshots.len()));
-            let ids: Vec<&str> = snapshots.iter().map(SnapshotId::short).collect();
+            let ids: Vec<String> = snapshots.iter().map(SnapshotId::short).collect();
             said(format!("forgot {}", ids.join(", ")))
         }
         Action::Reclaim { repository } => {
@@ -181,14 +181,14 @@ fn made(
         marker,
         files: entries.unwrap_or(0),
         bytes: bytes.unwrap_or(0),
-        writer: state.memory.writer.clone(),
+        writer: state.memory.writer.as_str().into(),
         epoch: state.memory.epoch,
         ..receipt(address, state.now)
     };
     match with.due {
         Due::Slot { at, .. } => receipt.slot = Some(*at),
         Due::Token { token } => {
-            receipt.trigger = Some(token.clone());
+            receipt.trigger = Some(token.into());
             state.memory.requests.retain(|request| &request.token != token);
         }
     }
@@ -196,7 +196,8 @@ fn made(
     let observed = state.observed(&desired);
     let before = plan::anomaly::newest_trusted(&observed, repository, address);
     let limit = with.shrink_percent_max;
-    receipt.suspicious = before.and_then(|b| plan::anomaly::suspicion(&receipt, b, limit));
+    receipt.suspicious =
+        before.and_then(|b| plan::anomaly::suspicion(&receipt, b, limit)).map(Into::into);
     let store = state.repositories.get_mut(repository).ok_or("no such repository")?;
     let mut summary = format!("snapshot {}", id.short());
     if let Some(why) = &receipt.suspicious {
@@ -207,9 +208,9 @@ fn made(
         time: state.now,
         address: Some(address.clone()),
         receipt: Some(receipt),
-        tags: BTreeSet::new(),
-        hostname: "here".to_owned(),
-        paths: vec!["/srv".to_owned()],
+        tags: Default::default(),
+        hostname: "here".into(),
+        paths: vec!["/srv".to_owned()].into(),
     });
     Ok(Did { summary, snapshot: Some(id) })
 }

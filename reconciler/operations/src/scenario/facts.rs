@@ -7,7 +7,9 @@ use model::Timestamp;
 use model::desired::{Hold, Scope};
 use model::digest::Digest;
 use model::id::{Address, CommitId, Name, PlanId, RepositoryId, SnapshotId};
-use model::observed::{Backoff, BackupRequest, Deed, RecoveryPhase, RecoveryRecord, SnapshotInfo};
+use model::observed::{
+    Backoff, BackupRequest, Deed, RecoveryPhase, RecoveryRecord, SnapshotInfo, is_proven,
+};
 use model::plan::Wait;
 use model::receipt::{
     Control, ControlBody, Evidence, EvidenceKind, ItemFailure, Marker, RECEIPT_VERSION, Receipt,
@@ -55,14 +57,14 @@ pub(super) fn world(state: &mut State, mut words: Words) -> Result<(), String> {
 /// `identity=`, `digest=`, `count:NAME=`, and every other pair as a counter.
 fn marker(words: &mut Words) -> Result<Marker, String> {
     let mut marker = Marker {
-        identity: words.pair("identity"),
-        digest: words.pair("digest"),
+        identity: words.pair("identity").map(Into::into),
+        digest: words.pair("digest").map(Into::into),
         ..Marker::default()
     };
     for (key, value) in words.pairs() {
         let number = value.parse().map_err(|_| format!("`{key}={value}` is no number"))?;
         match key.strip_prefix("count:") {
-            Some(name) => marker.counts.insert(name.to_owned(), number),
+            Some(name) => marker.counts.insert(name, number),
             None => marker.counters.insert(key, number),
         };
     }
@@ -92,7 +94,7 @@ pub(super) fn repository(state: &mut State, mut words: Words) -> Result<(), Stri
         other => return Err(format!("`{other}` is no state of a repository")),
     }
     if let Some(id) = id {
-        store.id = RepositoryId(format!("{id:0<64}"));
+        store.id = RepositoryId::from(format!("{id:0<64}"));
     }
     let (id, there) = (store.id.clone(), store.absent.is_none() && store.unknown.is_none());
     if there && how == "there" {
@@ -122,7 +124,7 @@ pub(super) fn point(state: &mut State, mut words: Words) -> Result<(), String> {
     let address: Address = parse(&of.ok_or("`of ADDRESS` is missing")?)?;
     let repository: Name = parse(&to.ok_or("`in REPOSITORY` is missing")?)?;
     let taken_at = instant(state.now, &at.ok_or("`at WHEN` is missing")?)?;
-    let id = SnapshotId(format!("{digits:0<64}"));
+    let id = SnapshotId::from(format!("{digits:0<64}"));
     if words.flag("proven") {
         let evidence = Evidence { kind: EvidenceKind::Checked, at: state.now };
         state.memory.evidence.entry(id.clone()).or_default().insert(evidence);
@@ -130,21 +132,21 @@ pub(super) fn point(state: &mut State, mut words: Words) -> Result<(), String> {
     let foreign = words.flag("foreign");
     let mut receipt = receipt(&address, taken_at);
     receipt.backup = Some(parse(&words.pair("backup").unwrap_or(address.application.to_string()))?);
-    receipt.trigger = words.pair("trigger");
+    receipt.trigger = words.pair("trigger").map(Into::into);
     receipt.slot = match words.pair("slot") {
         Some(text) => Some(instant(state.now, &text)?),
         None => words.flag("slot").then_some(taken_at),
     };
-    receipt.suspicious = words.pair("suspicious");
+    receipt.suspicious = words.pair("suspicious").map(Into::into);
     receipt.files = words.number("files")?.unwrap_or(receipt.files);
     receipt.bytes = words.number("bytes")?.unwrap_or(receipt.bytes);
     receipt.epoch = words.number("epoch")?.unwrap_or(state.memory.epoch_before);
-    receipt.writer = words.pair("writer").unwrap_or_else(|| state.memory.writer.clone());
+    receipt.writer = words.pair("writer").unwrap_or_else(|| state.memory.writer.clone()).into();
     let tags: BTreeSet<String> = words.pair("tag").into_iter().collect();
     if words.flag("partial") {
         receipt.complete = false;
         let error = "permission denied".to_owned();
-        receipt.failures = vec![ItemFailure { item: "a.txt".to_owned(), error }];
+        receipt.failures.push(ItemFailure { item: "a.txt".to_owned(), error });
         receipt.failures_count = 1;
     }
     receipt.marker = marker(&mut words)?;
@@ -154,9 +156,9 @@ pub(super) fn point(state: &mut State, mut words: Words) -> Result<(), String> {
         time: taken_at,
         address: (!foreign).then_some(address),
         receipt: (!foreign).then_some(receipt),
-        tags,
-        hostname: "here".to_owned(),
-        paths: vec!["/srv".to_owned()],
+        tags: tags.into(),
+        hostname: "here".into(),
+        paths: vec!["/srv".to_owned()].into(),
     };
     if !state.repositories.contains_key(&repository) {
         let store = state.store();
@@ -179,20 +181,20 @@ pub(super) fn receipt(address: &Address, taken_at: Timestamp) -> Receipt {
         trigger: None,
         taken_at,
         marker: Marker::default(),
-        digest: "d".to_owned(),
+        digest: "d".into(),
         files: 10,
         bytes: 4096,
         complete: true,
-        failures: Vec::new(),
+        failures: Default::default(),
         failures_count: 0,
         suspicious: None,
         template: address.resource.clone(),
-        template_digest: Digest("t".to_owned()),
+        template_digest: Digest::from("t"),
         commit: CommitId::from("c0ffee"),
         plan: PlanId::from("p"),
-        writer: String::new(),
+        writer: Default::default(),
         epoch: 0,
-        mainstay: model::VERSION.to_owned(),
+        mainstay: model::VERSION.into(),
     }
 }
 
@@ -420,10 +422,7 @@ pub(super) fn points(state: &State, only: Option<&Address>) -> String {
             .collect();
         snapshots.sort_by_key(|s| (s.time, &s.id));
         for s in snapshots {
-            let proven =
-                state.memory.evidence.get(&s.id).is_some_and(|set: &BTreeSet<Evidence>| {
-                    set.iter().any(|e| e.kind >= EvidenceKind::Checked)
-                });
+            let proven = is_proven(state.memory.evidence.get(&s.id), EvidenceKind::Checked);
             let of = s.address.as_ref().map_or("foreign".to_owned(), ToString::to_string);
             let word = if proven { "proven" } else { "written" };
             out.push_str(&format!("{} {} {of} in {name} {word}\n", s.id.short(), s.time));

@@ -131,13 +131,13 @@ impl State {
 
     /// Returns a new snapshot id.
     pub(super) fn snapshot_id(&mut self) -> SnapshotId {
-        SnapshotId(format!("{:0<64}", format!("{:08}", self.number())))
+        SnapshotId::from(format!("{:0<64}", format!("{:08}", self.number())))
     }
 
     /// Makes a new, empty repository.
     pub(super) fn store(&mut self) -> Store {
         Store {
-            id: RepositoryId(format!("{:0<64}", format!("e{:07}", self.number()))),
+            id: RepositoryId::from(format!("{:0<64}", format!("e{:07}", self.number()))),
             snapshots: Vec::new(),
             controls: Vec::new(),
             absent: None,
@@ -216,7 +216,7 @@ impl State {
                 (true, _) | (false, true) => None,
                 (false, false) => Some(self.head),
             };
-            let id = CommitId(format!("{:0<40}", format!("c{}", self.commits.len() + 1)));
+            let id = CommitId::from(format!("{:0<40}", format!("c{}", self.commits.len() + 1)));
             self.commits.push(Commit { id, parent, files: self.files.clone() });
             self.head = self.commits.len() - 1;
             (self.dirty, self.rewritten) = (false, false);
@@ -326,7 +326,7 @@ impl State {
             .repositories
             .iter()
             .flat_map(|(name, store)| store.snapshots.iter().map(|s| (name.clone(), s)))
-            .filter(|(_, s)| s.id.as_str().starts_with(digits))
+            .filter(|(_, s)| s.id.starts_with(digits))
             .collect();
         match hits.as_slice() {
             [(name, found)] => Ok((name.clone(), (*found).clone())),

@@ -337,7 +337,7 @@ fn can_be_killed_anywhere(case: &Case<'_>) -> Found {
             .filter(|a| matches!(a, Action::Restore { elsewhere: false, .. }))
             .any(|a| a.resource() == Some(address));
         let prefix = format!("restore/{address}");
-        restored || case.plan.report.deferred.iter().any(|d| d.step.0.starts_with(&prefix))
+        restored || case.plan.report.deferred.iter().any(|d| d.step.as_str().starts_with(&prefix))
     };
     for record in case.view.observed.memory.recoveries.values() {
         let Some(address) = case.view.current(&record.address) else { continue };

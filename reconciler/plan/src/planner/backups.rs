@@ -130,15 +130,15 @@ fn due(
     let mut notes = Vec::new();
     let mut asked = None;
     let mut newest = None;
-    let mut served: BTreeSet<&String> = BTreeSet::new();
+    let mut served: BTreeSet<&str> = BTreeSet::new();
     for receipt in view.points_in(address, repository).filter_map(|point| point.receipt()) {
         if receipt.backup.as_ref() == Some(&backup.name) {
             newest = newest.max(receipt.slot.filter(|slot| !view.is_future(*slot)));
-            served.extend(&receipt.trigger);
+            served.extend(receipt.trigger.as_deref());
         }
     }
     for (token, reason) in by_git.chain(by_hand) {
-        if served.contains(token) {
+        if served.contains(token.as_str()) {
             notes.push(format!("{address} in {repository}: token {token} was served"));
         } else if asked.is_none() {
             let reason = format!("{reason} under token {token}");

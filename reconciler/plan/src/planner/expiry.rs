@@ -50,7 +50,8 @@ pub(super) fn pin_documents(draft: &mut Draft<'_, '_>, address: &Address) {
     let view = draft.view;
     for doc in view.index().recoveries(address) {
         let model::desired::Point::Snapshot(id) = &doc.point else { continue };
-        for point in view.points(address).filter(|p| p.id().0.starts_with(id.as_str())) {
+        let digits = id.to_string();
+        for point in view.points(address).filter(|p| p.id().starts_with(&digits)) {
             draft.pin(point.id(), format!("recovery {} names it", doc.name));
         }
     }
@@ -240,9 +241,12 @@ fn add(
     };
     let needs = ["backup", "verify"]
         .into_iter()
-        .map(|verb| StepId(format!("{verb}/{address}/{repository}")))
+        .map(|verb| StepId::from(format!("{verb}/{address}/{repository}")))
         .flat_map(|first| {
-            draft.steps.range(first.clone()..).take_while(move |(id, _)| id.0.starts_with(&first.0))
+            draft
+                .steps
+                .range(first.clone()..)
+                .take_while(move |(id, _)| id.as_str().starts_with(first.as_str()))
         })
         .filter(|(_, step)| step.action.repository() == Some(repository))
         .filter(|(id, step)| !failed(id, step))

@@ -8,13 +8,16 @@ use crate::view::View;
 const SNAPSHOT_DIGITS: usize = 12;
 
 pub(crate) fn init(repository: &Name) -> StepId {
-    StepId(format!("init/{repository}"))
+    StepId::from(format!("init/{repository}"))
 }
 
 /// The document's name is part of the id only where several documents write the same resource to
 /// the same repository.
 pub(crate) fn backup(view: &View<'_>, resource: &Address, repository: &Name, doc: &Name) -> StepId {
-    StepId(format!("backup/{resource}/{repository}{}", suffix(view, resource, repository, doc)))
+    StepId::from(format!(
+        "backup/{resource}/{repository}{}",
+        suffix(view, resource, repository, doc)
+    ))
 }
 
 pub(crate) fn verify_new(
@@ -23,7 +26,10 @@ pub(crate) fn verify_new(
     repository: &Name,
     doc: &Name,
 ) -> StepId {
-    StepId(format!("verify/{resource}/{repository}/new{}", suffix(view, resource, repository, doc)))
+    StepId::from(format!(
+        "verify/{resource}/{repository}/new{}",
+        suffix(view, resource, repository, doc)
+    ))
 }
 
 fn suffix(view: &View<'_>, resource: &Address, repository: &Name, doc: &Name) -> String {
@@ -33,42 +39,43 @@ fn suffix(view: &View<'_>, resource: &Address, repository: &Name, doc: &Name) ->
 }
 
 pub(crate) fn verify(resource: &Address, repository: &Name, snapshot: &SnapshotId) -> StepId {
-    let digits = snapshot.0.get(..SNAPSHOT_DIGITS).unwrap_or(&snapshot.0);
-    StepId(format!("verify/{resource}/{repository}/{digits}"))
+    let id = snapshot.to_string();
+    let digits = id.get(..SNAPSHOT_DIGITS).unwrap_or(&id);
+    StepId::from(format!("verify/{resource}/{repository}/{digits}"))
 }
 
 pub(crate) fn expire(resource: &Address, repository: &Name) -> StepId {
-    StepId(format!("expire/{resource}/{repository}"))
+    StepId::from(format!("expire/{resource}/{repository}"))
 }
 
 pub(crate) fn erase(erasure: &Name, resource: &Address, repository: &Name) -> StepId {
-    StepId(format!("erase/{erasure}/{resource}/{repository}"))
+    StepId::from(format!("erase/{erasure}/{resource}/{repository}"))
 }
 
 pub(crate) fn reclaim(repository: &Name) -> StepId {
-    StepId(format!("reclaim/{repository}"))
+    StepId::from(format!("reclaim/{repository}"))
 }
 
 /// Returns the id of the step that brings a resource back, for a document or by policy.
 pub fn restore(resource: &Address, recovery: Option<&Name>) -> StepId {
     match recovery {
-        Some(recovery) => StepId(format!("restore/{resource}/{recovery}")),
-        None => StepId(format!("restore/{resource}")),
+        Some(recovery) => StepId::from(format!("restore/{resource}/{recovery}")),
+        None => StepId::from(format!("restore/{resource}")),
     }
 }
 
 pub(crate) fn recreate(resource: &Address) -> StepId {
-    StepId(format!("recreate/{resource}"))
+    StepId::from(format!("recreate/{resource}"))
 }
 
 pub(crate) fn commit(resource: &Address) -> StepId {
-    StepId(format!("commit/{resource}"))
+    StepId::from(format!("commit/{resource}"))
 }
 
 pub(crate) fn rollback(resource: &Address) -> StepId {
-    StepId(format!("rollback/{resource}"))
+    StepId::from(format!("rollback/{resource}"))
 }
 
 pub(crate) fn adopt(resource: &Address) -> StepId {
-    StepId(format!("adopt/{resource}"))
+    StepId::from(format!("adopt/{resource}"))
 }

@@ -239,7 +239,7 @@ impl<'v, 'a> Draft<'v, 'a> {
         cut_to_budgets(view, &mut steps);
         let mut plan = Plan {
             version: PLAN_VERSION,
-            id: PlanId(String::new()),
+            id: PlanId::from(""),
             planner: model::VERSION.to_owned(),
             commit: view.desired.commit.clone(),
             desired: digests.desired,

@@ -16,7 +16,7 @@ pub(crate) fn plan_id(plan: &Plan) -> PlanId {
     let Plan { version, id: _, planner, commit, desired, observed, at, .. } = plan;
     let Plan { steps, report, destructive, .. } = plan;
     let made_of = (version, planner, commit, desired, observed, at);
-    PlanId(Digest::of("plan", &(made_of, steps, parts(report), destructive)).0)
+    PlanId::from(Digest::of("plan", &(made_of, steps, parts(report), destructive)))
 }
 
 /// A report for its plan's id. Which resources there are is in the digest of the desired state and

@@ -108,7 +108,7 @@ pub(super) fn for_document<'a>(
         }
         Point::Snapshot(id) => view
             .points(address)
-            .find(|p| in_repository(p) && !id.0.is_empty() && p.id().0.starts_with(id.as_str()))
+            .find(|p| in_repository(p) && p.id().is_named_by(&id.to_string()))
             .map(|point| Chosen {
                 point,
                 proven: point.proven,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::few::Numbers;
 use model::observed::RecoveryPhase;
 use model::plan::{Plan, Precondition};
 use model::receipt::Marker;
@@ -122,16 +123,15 @@ fn what_is_named_must_not_have_moved_and_the_rest_may() {
         marker: Some(marker),
     };
     let world = |marker| World::shop().found("shop/files", marker).observed;
-    let found = world(Marker { digest: Some("x".to_owned()), ..position(5) });
+    let found = world(Marker { digest: Some("x".into()), ..position(5) });
     let look = |marker| precondition(&expected(marker), &found);
     assert_eq!(look(position(5)), Ok(()));
     assert_eq!(look(Marker::default()), Ok(()));
     assert_eq!(look(position(4)), Err("shop/files moved: counter lsn 4 → 5".to_owned()));
     assert_eq!(look(content("y")), Err("shop/files moved: its content changed".to_owned()));
-    let other = Marker { identity: Some("two".to_owned()), ..Marker::default() };
+    let other = Marker { identity: Some("two".into()), ..Marker::default() };
     assert_eq!(look(other), Err("shop/files is another one than when this was planned".to_owned()));
-    let was_empty =
-        Marker { counts: BTreeMap::from([(super::ENTRIES.to_owned(), 0)]), ..Marker::default() };
+    let was_empty = Marker { counts: Numbers::from([(super::ENTRIES, 0)]), ..Marker::default() };
     assert_eq!(look(was_empty), Err("shop/files moved: it had 0 entries".to_owned()));
 }
 

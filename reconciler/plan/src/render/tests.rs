@@ -188,7 +188,7 @@ fn a_point_that_belongs_to_nothing_described_is_explained() {
             let foreign = snapshots.iter_mut().find(|s| s.id == snapshot("e2")).unwrap();
             foreign.address = None;
             foreign.receipt = None;
-            foreign.tags = ["nightly".to_owned()].into();
+            foreign.tags = std::collections::BTreeSet::from(["nightly".to_owned()]).into();
         });
     let gone = explained(&world, "e1");
     assert!(gone.contains("of shop/gone, which no document describes"), "{gone}");
@@ -270,7 +270,7 @@ fn every_kind() -> Vec<World> {
             .point("local", "a2", "shop/files", ago(0), |r| r.marker = position(3))
             .found(
                 "shop/files",
-                model::receipt::Marker { identity: Some("two".to_owned()), ..position(3) },
+                model::receipt::Marker { identity: Some("two".into()), ..position(3) },
             ),
     ]
 }

@@ -71,5 +71,5 @@ pub(super) fn date(
 
 /// A point that the slot will make; its id is no digest, so it is none of those there are.
 fn made(at: Timestamp) -> (SnapshotId, Timestamp) {
-    (SnapshotId(format!("slot {at}")), at)
+    (SnapshotId::from(format!("slot {at}")), at)
 }

@@ -207,7 +207,7 @@ fn incomplete_and_suspicious_points_take_nobodys_place() {
     ]);
     points[1].standing = Standing::Incomplete;
     points[3].standing = Standing::Incomplete;
-    points[4].standing = Standing::Suspicious("shrank".to_owned());
+    points[4].standing = Standing::Suspicious("shrank".into());
     let verdicts = verdicts(&keep_last(2), &points, at(NOW), 3600);
     let keeps: Vec<bool> = verdicts.iter().map(|v| v.keep).collect();
     assert_eq!(keeps, [true, false, true, true, true]);
@@ -457,7 +457,7 @@ fn any_points() -> impl Strategy<Value = Vec<Given>> {
                 }
                 point.standing = match kind {
                     0 => Standing::Incomplete,
-                    1 => Standing::Suspicious("shrank".to_owned()),
+                    1 => Standing::Suspicious("shrank".into()),
                     2 => Standing::Foreign,
                     _ => Standing::Good,
                 };

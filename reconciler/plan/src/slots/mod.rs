@@ -207,7 +207,8 @@ pub fn jitter_s(address: &Address, backup: &Name, jitter_s_max: u64) -> u64 {
         return 0;
     }
     let digest = Digest::of_bytes("jitter", format!("{backup} {address}").as_bytes());
-    let number = digest.0.get(..15).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
+    let number =
+        digest.as_str().get(..15).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
     number % jitter_s_max.saturating_add(1)
 }
 

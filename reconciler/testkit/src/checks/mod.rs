@@ -104,7 +104,7 @@ impl World {
         if !proofs.iter().any(|proof| proof.kind >= EvidenceKind::Checked) {
             return;
         }
-        let id = SnapshotId(id.to_owned());
+        let id = SnapshotId::from(id.to_owned());
         let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
         let unproven = bodies.filter_map(|body| body.snaps.get(&id)).any(|snap| !snap.proven);
         if unproven {

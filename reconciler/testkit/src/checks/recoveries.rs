@@ -183,7 +183,7 @@ impl World {
             self.actors[actor].plan.as_deref().and_then(runtime::memory::decode);
         let digest = plan.and_then(|plan| plan.destructive);
         let approved = &self.states[self.actors[actor].state].approved;
-        let yes = digest.is_some_and(|digest| approved.contains(&digest.0));
+        let yes = digest.is_some_and(|digest| approved.contains(digest.as_str()));
         if live && !yes {
             self.broke("P8", format!("{place} is live and is replaced without a person's yes"));
         }

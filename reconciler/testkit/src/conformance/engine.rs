@@ -87,20 +87,20 @@ fn receipt(taken_at: Timestamp) -> Receipt {
         trigger: None,
         taken_at,
         marker: Marker::default(),
-        digest: String::new(),
+        digest: "".into(),
         files: 0,
         bytes: 0,
         complete: false,
-        failures: Vec::new(),
+        failures: Default::default(),
         failures_count: 0,
         suspicious: None,
         template: "notes".parse().expect("a name"),
-        template_digest: Digest("t".to_owned()),
-        commit: CommitId("c".to_owned()),
-        plan: PlanId("p".to_owned()),
-        writer: "w".to_owned(),
+        template_digest: Digest::from("t"),
+        commit: CommitId::from("c"),
+        plan: PlanId::from("p"),
+        writer: "w".into(),
         epoch: 3,
-        mainstay: "0".to_owned(),
+        mainstay: "0".into(),
     }
 }
 
@@ -128,7 +128,7 @@ async fn back_up(
         parent: None,
         hostname: "here".to_owned(),
         tags: BTreeSet::from(["kept".to_owned()]),
-        judge: &|receipt: &mut Receipt| receipt.suspicious = Some(format!("{}", receipt.bytes)),
+        judge: &|receipt: &mut Receipt| receipt.suspicious = Some(receipt.bytes.to_string().into()),
     };
     engine.backup(spec, order, &Silent, &Cancel::default()).await
 }
@@ -172,7 +172,7 @@ pub async fn conformance(engine: &dyn Engine, spec: &RepositorySpec) {
 async fn making(engine: &dyn Engine, spec: &RepositorySpec) {
     let nothing = engine.observe(spec).await;
     assert!(matches!(nothing, RepositoryObservation::Absent { .. }), "nothing yet: {nothing:?}");
-    let none = SnapshotId("0".repeat(64));
+    let none = SnapshotId::from("0".repeat(64));
     let verified = engine.verify(spec, &none, &Silent, &Cancel::default()).await;
     assert!(verified.is_err(), "where nothing is, nothing is proven");
     let made = engine.init(spec).await.expect("a repository is made");
@@ -222,11 +222,11 @@ async fn proving_and_restoring(engine: &dyn Engine, spec: &RepositorySpec, first
     let RepositoryObservation::Known { snapshots, .. } = engine.observe(spec).await else {
         panic!("the repository is there");
     };
-    let receipt = snapshots[0].receipt.as_ref().map(|receipt| receipt.digest.clone());
+    let receipt = snapshots[0].receipt.as_ref().map(|receipt| receipt.digest.to_string());
     if digest.is_some() {
         assert_eq!(digest, receipt, "its digest is the receipt's");
     }
-    let none = SnapshotId("0".repeat(64));
+    let none = SnapshotId::from("0".repeat(64));
     assert!(engine.verify(spec, &none, &Silent, &cancel).await.is_err(), "what is not there");
     assert!(restored(engine, spec, &none).await.is_err(), "does not come back");
 }
@@ -236,7 +236,7 @@ async fn records(engine: &dyn Engine, spec: &RepositorySpec) {
         let served = ControlBody::RecoveryServed {
             address: address(),
             token: token.to_owned(),
-            snapshot: SnapshotId("1".repeat(64)),
+            snapshot: SnapshotId::from("1".repeat(64)),
             attempt: 0,
         };
         Control::new("w".to_owned(), epoch, at(4), served)

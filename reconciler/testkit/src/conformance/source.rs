@@ -57,7 +57,7 @@ async fn ancestry(
     let other = subject.commit(Some(first), &[("a.yaml", "other")]);
     fetched(source).await;
     assert_eq!(source.ancestry(second, &other).await, Ancestry::Diverged, "another line");
-    let unknown = CommitId("0123456789012345678901234567890123456789".to_owned());
+    let unknown = CommitId::from("0123456789012345678901234567890123456789");
     assert_eq!(source.ancestry(&unknown, &other).await, Ancestry::Unknown, "never seen");
     assert!(source.at(&unknown).await.is_err(), "what was never fetched is not made up");
     let none = subject.commit(Some(&other), &[]);

@@ -112,10 +112,10 @@ fn read_tree(world: &World, at: &str) -> Result<Gathered, PortError> {
 }
 
 fn complete(receipt: &mut Receipt, gathered: &Gathered) {
-    receipt.digest = content::digest(&gathered.files);
+    receipt.digest = content::digest(&gathered.files).into();
     receipt.files = gathered.files.len() as u64;
     receipt.bytes = content::size(&gathered.files);
-    receipt.failures.clone_from(&gathered.failures);
+    receipt.failures = gathered.failures.as_slice().into();
     receipt.failures_count = gathered.failures.len() as u64;
     receipt.complete = gathered.failures.is_empty();
 }
@@ -172,16 +172,16 @@ impl SimulatedEngine {
             };
             complete(&mut receipt, &gathered);
             judge(&mut receipt);
-            let id = SnapshotId(id64(world.give()));
+            let id = SnapshotId::from(id64(world.give()));
             let made_ms = world.now_ms();
             let info = SnapshotInfo {
                 id: id.clone(),
                 time: receipt.taken_at,
                 address: Some(receipt.address.clone()),
                 receipt: Some(receipt.clone()),
-                tags: more.1,
-                hostname: more.0,
-                paths: tree.iter().cloned().collect(),
+                tags: more.1.into(),
+                hostname: more.0.into(),
+                paths: tree.iter().cloned().collect::<Vec<_>>().into(),
             };
             let body = roomy(world, spec)?;
             let files = body.store(&gathered.files);
@@ -230,7 +230,7 @@ impl Engine for SimulatedEngine {
     fn init<'a>(&'a self, spec: &'a RepositorySpec) -> Boxed<'a, Result<RepositoryId, PortError>> {
         let actor = self.0.actor;
         let act = move |world: &mut World, _| {
-            let id = RepositoryId(id64(world.give()));
+            let id = RepositoryId::from(id64(world.give()));
             let store = store(world, spec)?;
             if store.body.is_some() {
                 return Err(PortError::terminal("PlaceTaken", "something lies there"));
@@ -293,7 +293,9 @@ impl Engine for SimulatedEngine {
             }
             Ok(Verified { counts: counts(&files), failures: Vec::new() })
         };
-        Box::pin(self.0.call(Op::EngineVerify, snapshot.short(), Some(cancel), act))
+        Box::pin(async move {
+            self.0.call(Op::EngineVerify, &snapshot.short(), Some(cancel), act).await
+        })
     }
 
     fn restore<'a>(
@@ -328,7 +330,7 @@ impl Engine for SimulatedEngine {
                 Ok((files, fault == Some(Fault::Partial)))
             };
             let (files, partial) =
-                self.0.call(Op::EngineRestore, snapshot.short(), Some(cancel), act).await?;
+                self.0.call(Op::EngineRestore, &snapshot.short(), Some(cancel), act).await?;
             if let Beside::Streams(sinks) = into {
                 for mut named in sinks {
                     let bytes = files.get(&named.name).ok_or_else(|| {
@@ -400,16 +402,16 @@ impl Engine for SimulatedEngine {
     ) -> Boxed<'a, Result<(), PortError>> {
         let actor = self.0.actor;
         let act = move |world: &mut World, _| {
-            let id = SnapshotId(id64(world.give()));
+            let id = SnapshotId::from(id64(world.give()));
             let made_ms = world.now_ms();
             let info = SnapshotInfo {
                 id: id.clone(),
                 time: control.at,
                 address: None,
                 receipt: None,
-                tags: BTreeSet::new(),
-                hostname: "mainstay".to_owned(),
-                paths: Vec::new(),
+                tags: Default::default(),
+                hostname: "mainstay".into(),
+                paths: Default::default(),
             };
             let snap = Snap {
                 info,

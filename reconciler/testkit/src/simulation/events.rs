@@ -205,7 +205,7 @@ impl Director {
                     let store = world.stores.get(&documents::store(name));
                     let body = store.and_then(|store| store.body.as_ref());
                     if let Some(body) = body {
-                        *pinned = Some(body.id.0.clone());
+                        *pinned = Some(body.id.to_string());
                     }
                 }
             }

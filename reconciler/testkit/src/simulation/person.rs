@@ -35,9 +35,9 @@ impl Director {
             match wait {
                 Wait::Approval { digest } => {
                     asked = true;
-                    self.shared.lock().states[0].approved.insert(digest.0.clone());
+                    self.shared.lock().states[0].approved.insert(digest.to_string());
                     // A failure leaves it waiting, as it would for a person.
-                    let approved = operations::decide::approve(&world, &digest.0, "ops");
+                    let approved = operations::decide::approve(&world, digest.as_str(), "ops");
                     killed = self.unless_killed(actor, approved).await.is_none();
                 }
                 Wait::Alarm { accept, .. } => {

@@ -171,7 +171,7 @@ impl Director {
         for (name, pinned) in &mut self.documents.repositories {
             let mut world = self.shared.lock();
             let store = world.stores.get(&documents::store(name)).filter(|store| store.made > 1);
-            *pinned = store.and_then(|store| store.body.as_ref()).map(|body| body.id.0.clone());
+            *pinned = store.and_then(|store| store.body.as_ref()).map(|body| body.id.to_string());
             if pinned.is_some() {
                 // Who says that has looked at what the repository holds.
                 world.states[0].doubt = None;
@@ -267,7 +267,7 @@ impl World {
         let (Some("verify"), Some(short)) = (parts.next(), parts.next_back()) else { return false };
         let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
         let mut damaged = bodies.flat_map(|b| b.points().filter(|point| !b.is_whole(point)));
-        damaged.any(|point| point.info.id.as_str().starts_with(short))
+        damaged.any(|point| point.info.id.starts_with(short))
     }
 
     /// What is there and well has a whole point in each repository; what is gone and was to be

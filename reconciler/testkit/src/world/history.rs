@@ -41,8 +41,10 @@ impl History {
         documents: Option<Documents>,
     ) -> usize {
         let number = self.commits.len();
-        let id =
-            CommitId(format!("{:040x}", (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let id = CommitId::from(format!(
+            "{:040x}",
+            (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ));
         self.commits.push(Commit { id, parent, files, documents });
         self.point_to(number);
         number

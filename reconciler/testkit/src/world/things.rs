@@ -161,17 +161,17 @@ impl Thing {
         let rows = live.rows.len() as u64;
         match self.kind {
             Kind::Folder => {
-                marker.counts.insert("entries".to_owned(), rows);
+                marker.counts.insert("entries", rows);
             }
             Kind::File => {
-                marker.counters.insert("changes".to_owned(), live.position);
-                marker.counts.insert("rows".to_owned(), rows);
-                marker.digest = Some(content::digest(&live.rows));
+                marker.counters.insert("changes", live.position);
+                marker.counts.insert("rows", rows);
+                marker.digest = Some(content::digest(&live.rows).into());
             }
             Kind::Server => {
-                marker.identity = Some(format!("cluster-{}", live.identity));
-                marker.counters.insert("lsn".to_owned(), live.position);
-                marker.counts.insert("rows".to_owned(), rows);
+                marker.identity = Some(format!("cluster-{}", live.identity).into());
+                marker.counters.insert("lsn", live.position);
+                marker.counts.insert("rows", rows);
             }
         }
         marker

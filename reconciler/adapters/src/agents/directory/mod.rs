@@ -71,7 +71,7 @@ pub(super) fn without_ours(tree: &Tree) -> Tree {
 
 fn marker(entries: u64) -> Marker {
     let mut marker = Marker::default();
-    marker.counts.insert("entries".to_owned(), entries);
+    marker.counts.insert("entries", entries);
     marker
 }
 

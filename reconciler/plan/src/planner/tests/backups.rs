@@ -125,7 +125,7 @@ fn a_trigger_is_served_once_per_token() {
     let world = World::protected().trigger("now", "shop", "go-1");
     assert_eq!(world.steps(), ["backup/shop/files/local", "verify/shop/files/local/new"]);
     let served = world.point("local", "a2", "shop/files", ago(0), |r| {
-        r.trigger = Some("go-1".to_owned());
+        r.trigger = Some("go-1".into());
     });
     assert_snapshot!(served.proven("a2").text(), @r"
     notes
@@ -143,7 +143,7 @@ fn a_request_by_hand_is_served_like_a_trigger() {
     });
     assert_eq!(world.steps(), ["backup/shop/files/local", "verify/shop/files/local/new"]);
     let served = world.point("local", "a2", "shop/files", ago(0), |r| {
-        r.trigger = Some("hand-1".to_owned());
+        r.trigger = Some("hand-1".into());
     });
     assert_eq!(served.proven("a2").steps(), [""; 0]);
 }
@@ -157,7 +157,7 @@ fn a_token_goes_before_a_slot_and_the_slot_stays_due() {
     let world = World::shop().trigger("now", "shop", "go-1");
     assert_eq!(due(&world), Due::Token { token: "go-1".to_owned() });
     let served = world
-        .point("local", "a2", "shop/files", ago(0), |r| r.trigger = Some("go-1".to_owned()))
+        .point("local", "a2", "shop/files", ago(0), |r| r.trigger = Some("go-1".into()))
         .proven("a2");
     assert_eq!(due(&served), Due::Slot { at: now(), missed: 0 });
 }
@@ -276,7 +276,7 @@ fn an_old_proof_is_made_anew() {
 fn a_suspicious_point_is_no_parent() {
     let world = World::shop()
         .point("local", "a1", "shop/files", ago(9), |_| {})
-        .point("local", "a2", "shop/files", ago(8), |r| r.suspicious = Some("shrank".to_owned()))
+        .point("local", "a2", "shop/files", ago(8), |r| r.suspicious = Some("shrank".into()))
         .proven("a1")
         .proven("a2");
     let plan = world.plan();

@@ -50,7 +50,7 @@ fn a_lower_counter_is_rolled_back_to_the_newest_point_it_is_not_behind() {
 
 #[test]
 fn another_identity_is_replaced() {
-    let other = Marker { identity: Some("two".to_owned()), ..position(500) };
+    let other = Marker { identity: Some("two".into()), ..position(500) };
     assert_eq!(word(database().found("shop/files", other)), "Replaced");
     let nameless = Marker { identity: None, ..position(500) };
     assert_eq!(word(database().found("shop/files", nameless)), "Healthy");
@@ -71,7 +71,7 @@ fn the_content_of_an_older_point_is_rolled_back() {
 
 #[test]
 fn content_that_returned_while_counters_went_on_is_healthy() {
-    let mark = |n, text: &str| Marker { digest: Some(text.to_owned()), ..position(n) };
+    let mark = |n, text: &str| Marker { digest: Some(text.into()), ..position(n) };
     let world = World::shop()
         .point("local", "a1", "shop/files", ago(6), |r| r.marker = mark(1, "x"))
         .point("local", "a2", "shop/files", ago(5), |r| r.marker = mark(2, "y"))
@@ -83,7 +83,7 @@ fn content_that_returned_while_counters_went_on_is_healthy() {
 
 #[test]
 fn counters_that_stand_still_do_not_hide_an_older_content() {
-    let mark = |text: &str| Marker { digest: Some(text.to_owned()), ..position(1) };
+    let mark = |text: &str| Marker { digest: Some(text.into()), ..position(1) };
     let world = World::shop()
         .point("local", "a1", "shop/files", ago(6), |r| r.marker = mark("x"))
         .point("local", "a2", "shop/files", ago(5), |r| r.marker = mark("y"))
@@ -153,10 +153,10 @@ fn without_a_readable_repository_nothing_is_said_from_the_absence_of_points() {
 fn a_baseline_record_starts_the_comparison_anew() {
     let baseline = |lsn| ControlBody::Baseline {
         address: address("shop/files"),
-        marker: Marker { identity: Some("two".to_owned()), ..position(lsn) },
+        marker: Marker { identity: Some("two".into()), ..position(lsn) },
         reason: "adopted".to_owned(),
     };
-    let found = Marker { identity: Some("two".to_owned()), ..position(50) };
+    let found = Marker { identity: Some("two".into()), ..position(50) };
     let world =
         database().control("local", ago(2), baseline(50)).found("shop/files", found.clone());
     assert_eq!(word(world), "Healthy");
@@ -164,7 +164,7 @@ fn a_baseline_record_starts_the_comparison_anew() {
     assert_eq!(word(older), "Replaced", "a newer point counts again");
     let behind = database()
         .control("local", ago(2), baseline(60))
-        .found("shop/files", Marker { identity: Some("two".to_owned()), ..position(50) });
+        .found("shop/files", Marker { identity: Some("two".into()), ..position(50) });
     assert_eq!(word(behind), "RolledBack");
 }
 

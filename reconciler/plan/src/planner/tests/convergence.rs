@@ -21,8 +21,8 @@ fn act(mut w: World, step: &Step, made: &mut BTreeMap<String, SnapshotId>) -> Wo
     match step.action.clone() {
         Action::Init { repository } => w.repository(repository.as_str()),
         Action::Backup { resource, repository, due, .. } => {
-            let id = Digest::of("made", &(&step.id, &due)).0;
-            made.insert(step.id.to_string(), SnapshotId(id.clone()));
+            let id = Digest::of("made", &(&step.id, &due)).to_string();
+            made.insert(step.id.to_string(), SnapshotId::from(id.as_str()));
             let (marker, entries) = match &w.observed.resources[&resource] {
                 Observation::Known { marker, entries, .. } => (marker.clone(), *entries),
                 other => panic!("a backup of {other:?}"),
@@ -34,14 +34,14 @@ fn act(mut w: World, step: &Step, made: &mut BTreeMap<String, SnapshotId>) -> Wo
                 r.epoch = 7;
                 match due {
                     Due::Slot { at, .. } => r.slot = Some(at),
-                    Due::Token { token } => r.trigger = Some(token),
+                    Due::Token { token } => r.trigger = Some(token.into()),
                 }
             })
         }
-        Action::Verify { snapshot: SnapshotRef::Id(id), .. } => w.proven(id.as_str()),
+        Action::Verify { snapshot: SnapshotRef::Id(id), .. } => w.proven(&id.to_string()),
         Action::Verify { snapshot: SnapshotRef::Of(of), .. } => {
             let id = made[of.as_str()].clone();
-            w.proven(id.as_str())
+            w.proven(&id.to_string())
         }
         Action::Recreate { resource, .. } => {
             let made = position(0);

@@ -115,7 +115,7 @@ fn nothing_goes_where_nothing_may_be_deleted() {
 fn nothing_goes_while_the_newest_point_is_suspicious_until_a_person_says_so() {
     let world = five().point("local", "b0", "shop/files", now(), |r| {
         r.slot = Some(now());
-        r.suspicious = Some("10 → 2 files".to_owned());
+        r.suspicious = Some("10 → 2 files".into());
     });
     let world = world.proven("b0");
     assert_eq!(refused(world.clone()), "SuspiciousPoint");
@@ -281,7 +281,7 @@ fn a_plan_names_what_goes_and_one_resource_tells_of_all_with_dates() {
 #[test]
 fn a_newest_point_that_is_not_trusted_is_spoken_of() {
     let world = five().point("local", "a6", "shop/files", ago(0), |r| {
-        r.suspicious = Some("it shrank".to_owned());
+        r.suspicious = Some("it shrank".into());
     });
     let notes = world.plan().report.notes;
     let about = format!("mainstay accept suspicious:{}", snapshot("a6"));

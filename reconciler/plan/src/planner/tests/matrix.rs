@@ -113,7 +113,7 @@ fn everything_gone_at_once_is_shown_and_waits_for_one_word() {
 fn a_point_that_shrank_is_not_what_comes_back() {
     let world = fleet()
         .point("local", "c1", "shop/files", ago(0), |r| {
-            r.suspicious = Some("files fell by 90 %".to_owned());
+            r.suspicious = Some("files fell by 90 %".into());
         })
         .proven("c1")
         .found_with("shop/files", Default::default(), Some(3), Some("encrypted"))
@@ -129,7 +129,7 @@ fn a_newer_point_that_was_made_by_the_fault_freezes_expiry() {
     let world = fleet()
         .point("local", "c0", "shop/files", ago(30), |_| {})
         .point("local", "c1", "shop/files", ago(0), |r| {
-            r.suspicious = Some("files fell by 90 %".to_owned());
+            r.suspicious = Some("files fell by 90 %".into());
         })
         .keep("shop", keep_last(1));
     assert!(world.deferred().contains(&"expire/shop/files/local SuspiciousPoint".to_owned()));

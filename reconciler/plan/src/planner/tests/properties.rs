@@ -73,7 +73,7 @@ pub(super) fn world(recipe: &Recipe) -> World {
             r.slot = Some(ago(hours));
             r.marker = position(counter);
             r.complete = complete;
-            r.suspicious = suspicious.then(|| "shrank".to_owned());
+            r.suspicious = suspicious.then(|| "shrank".into());
         });
         if proven {
             world = world.proven(&id);
@@ -85,7 +85,7 @@ pub(super) fn world(recipe: &Recipe) -> World {
             1 => world.unknown(of),
             2 => world.found_with(of, position(*counter), Some(0), None),
             3 => world.found_with(of, position(*counter), Some(3), Some("bad page")),
-            4 => world.found(of, Marker { identity: Some("two".to_owned()), ..position(*counter) }),
+            4 => world.found(of, Marker { identity: Some("two".into()), ..position(*counter) }),
             _ => world.found(of, position(*counter)),
         };
     }
@@ -171,7 +171,7 @@ proptest! {
                 r.slot = Some(ago(hours));
                 r.marker = position(counter);
                 r.complete = complete;
-                r.suspicious = suspicious.then(|| "shrank".to_owned());
+                r.suspicious = suspicious.then(|| "shrank".into());
             });
             if proven {
                 other = other.proven(&id);

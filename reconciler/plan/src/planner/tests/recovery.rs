@@ -113,7 +113,7 @@ fn what_is_in_the_place_decides_the_class() {
     assert_eq!(place(emptied), (Over::Remains, Class::Mutating));
     let damaged = answered().found_with("shop/files", position(140), Some(9), Some("bad page"));
     assert_eq!(place(damaged), (Over::Remains, Class::Destructive));
-    let other = Marker { identity: Some("two".to_owned()), ..position(900) };
+    let other = Marker { identity: Some("two".into()), ..position(900) };
     assert_eq!(place(answered().found("shop/files", other)), (Over::Live, Class::Destructive));
 }
 
@@ -177,7 +177,7 @@ fn an_unproven_point_is_verified_before_it_is_brought_back() {
 #[test]
 fn suspicious_incomplete_and_future_points_are_not_brought_back_by_themselves() {
     let world = answered()
-        .point("local", "a3", "shop/files", ago(0), |r| r.suspicious = Some("shrank".to_owned()))
+        .point("local", "a3", "shop/files", ago(0), |r| r.suspicious = Some("shrank".into()))
         .point("local", "a4", "shop/files", ago(0), |r| r.complete = false)
         .point("local", "a5", "shop/files", at("2031-01-01T00:00:00Z"), |_| {})
         .proven("a3")
@@ -195,7 +195,7 @@ fn a_point_stamped_in_the_future_is_better_than_none_where_nothing_is() {
     let astray = World::shop()
         .point("local", "a5", "shop/files", tomorrow, |r| r.marker = position(140))
         .point("local", "a6", "shop/files", at("2026-11-21T13:00:00Z"), |r| {
-            r.suspicious = Some("shrank".to_owned());
+            r.suspicious = Some("shrank".into());
         })
         .proven("a5")
         .proven("a6")
@@ -625,7 +625,7 @@ fn a_repeating_recovery_leaves_alone_what_is_at_its_point() {
     assert_eq!(there.plan().report.notes, [note]);
     let moved = there.clone().found("shop/files", position(141));
     assert_eq!(moved.steps(), ["restore/shop/files/back"]);
-    let other = Marker { identity: Some("two".to_owned()), ..position(140) };
+    let other = Marker { identity: Some("two".into()), ..position(140) };
     assert_eq!(there.clone().found("shop/files", other).steps(), ["restore/shop/files/back"]);
     let emptied = there.found_with("shop/files", position(140), Some(0), None);
     assert_eq!(emptied.steps(), ["restore/shop/files/back"]);
