@@ -42,7 +42,7 @@ pub fn gates(
     plan: &Plan,
     now: Timestamp,
     approvals: &BTreeSet<Digest>,
-) -> BTreeMap<StepId, Vec<Wait>> {
+) -> Gates {
     let view = View::new(desired, observed, now);
     let conditions = conditions(&view);
     let alarms = alarms(&view, &conditions);
@@ -54,7 +54,7 @@ pub(crate) fn waits(
     alarms: &[Alarm],
     plan: &Plan,
     approvals: &BTreeSet<Digest>,
-) -> BTreeMap<StepId, Vec<Wait>> {
+) -> Gates {
     let mut spent = Spent::default();
     let mut openings = Openings::default();
     plan.steps
