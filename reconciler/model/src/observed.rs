@@ -153,7 +153,8 @@ pub struct Memory {
     pub writer: String,
     /// The epoch of this writer; 0 for a reader.
     pub epoch: u64,
-    /// The epoch that the state carried before this writer started.
+    /// The last epoch under which this state looked at a repository before the writer started: a
+    /// receipt of its own with a higher one is of a start that it forgot.
     pub epoch_before: u64,
     /// The commit that was applied last.
     pub last_applied: Option<CommitId>,

@@ -22,15 +22,25 @@ pub(crate) async fn judge_memory(
     let metas = world.state.list(kind::META).await?;
     let had_state = metas.contains_key(meta::KNOWN);
     let mut changes = Vec::new();
+    // A disk that was away when our state was lost looks like one that was never seen.
+    let lost = has_foreign_receipts(desired, observed, |name| {
+        !had_state || !observed.memory.repositories.contains_key(name)
+    });
+    if lost {
+        observed.memory.known = false;
+        changes.push(memory::set(kind::META, meta::LOST, &true)?);
+        // What a person accepted before was said of what was in sight then.
+        let (said, other): (BTreeSet<_>, _) = std::mem::take(&mut observed.memory.accepted_alarms)
+            .into_iter()
+            .partition(|text| text.starts_with("memory:"));
+        observed.memory.accepted_alarms = other;
+        changes.extend(said.into_iter().map(|text| memory::unset(kind::ALARM, text)));
+    }
     if !had_state {
-        let lost = has_foreign_receipts(desired, observed);
         // Where a repository could not be read, or none is asked for, nothing can be said yet: a
         // lost state would pass for a fresh one.
         let blind = !lost && !sees_every_repository(desired, observed);
         observed.memory.known = !lost && !blind;
-        if lost {
-            changes.push(memory::set(kind::META, meta::LOST, &true)?);
-        }
         if !blind {
             changes.push(memory::set(kind::META, meta::KNOWN, &true)?);
         }
@@ -74,16 +84,21 @@ pub(crate) async fn judge_memory(
     world.state.write(&changes).await
 }
 
-/// Whether a repository holds a point of a desired resource that this state did not write.
-fn has_foreign_receipts(desired: &Desired, observed: &Observed) -> bool {
+/// Whether one of some repositories holds a point of a desired resource that this state did not
+/// write.
+fn has_foreign_receipts(
+    desired: &Desired,
+    observed: &Observed,
+    of: impl Fn(&Name) -> bool,
+) -> bool {
     let writer = &observed.memory.writer;
     let foreign = |snapshot: &SnapshotInfo| {
         let ours = snapshot.receipt.as_ref().is_some_and(|r| r.writer == *writer);
         let desired = snapshot.address.as_ref().is_some_and(|a| desired.resources.contains_key(a));
         desired && (!ours || writer.is_empty())
     };
-    observed.repositories.values().any(|seen| match seen {
-        RepositoryObservation::Known { snapshots, .. } => snapshots.iter().any(foreign),
+    observed.repositories.iter().any(|(name, seen)| match seen {
+        RepositoryObservation::Known { snapshots, .. } => of(name) && snapshots.iter().any(foreign),
         _ => false,
     })
 }

@@ -256,12 +256,11 @@ pub(crate) async fn recheck(context: &StepContext, step: &Step) -> Result<(), Po
     }
     let seen =
         look(&context.world, &context.desired, resources, repositories, &context.cancel).await;
-    let epochs = (context.epoch, context.observed.memory.epoch_before);
     let now = Observed {
         at: context.world.clock.now(),
         resources: seen.0,
         repositories: seen.1,
-        memory: memory::load(&*context.world.state, epochs).await?,
+        memory: memory::load(&*context.world.state, context.epoch).await?,
     };
     for precondition in &step.preconditions {
         plan::precondition(precondition, &now).map_err(|why| world_moved(&why))?;
