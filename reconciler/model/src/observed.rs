@@ -249,6 +249,9 @@ pub struct BackupRequest {
 
 /// Longest wait after a failure, in seconds: an hourly backup is then missed once at the most.
 pub const BACKOFF_MAX_S: u64 = 3600;
+/// Longest wait in seconds before a point is read again that was found damaged: that costs as much
+/// as the point is large, and nothing that is stored mends itself.
+pub const BACKOFF_DAMAGED_MAX_S: u64 = 24 * 3600;
 
 /// When a failed step may be tried again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,8 +259,8 @@ pub const BACKOFF_MAX_S: u64 = 3600;
 pub struct Backoff {
     /// Failures in a row.
     pub failures: u32,
-    /// Not before this instant; one that is further ahead than [`BACKOFF_MAX_S`] was written by a
-    /// clock that was wrong, and says nothing.
+    /// Not before this instant; one that is further ahead than [`BACKOFF_MAX_S`] (for a proof,
+    /// [`BACKOFF_DAMAGED_MAX_S`]) was written by a clock that was wrong, and says nothing.
     pub until: Timestamp,
     /// The last error, in one line.
     pub error: String,
