@@ -167,7 +167,8 @@ pub struct Memory {
     pub writer: String,
     /// The epoch of this writer; 0 for a reader.
     pub epoch: u64,
-    /// The epoch that the state carried before this writer started.
+    /// The last epoch under which this state looked at a repository before the writer started: a
+    /// receipt of its own with a higher one is of a start that it forgot.
     pub epoch_before: u64,
     /// The commit that was applied last.
     pub last_applied: Option<CommitId>,
@@ -262,6 +263,9 @@ pub struct BackupRequest {
 
 /// Longest wait after a failure, in seconds: an hourly backup is then missed once at the most.
 pub const BACKOFF_MAX_S: u64 = 3600;
+/// Longest wait in seconds before a point is read again that was found damaged: that costs as much
+/// as the point is large, and nothing that is stored mends itself.
+pub const BACKOFF_DAMAGED_MAX_S: u64 = 24 * 3600;
 
 /// When a failed step may be tried again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -269,8 +273,8 @@ pub const BACKOFF_MAX_S: u64 = 3600;
 pub struct Backoff {
     /// Failures in a row.
     pub failures: u32,
-    /// Not before this instant; one that is further ahead than [`BACKOFF_MAX_S`] was written by a
-    /// clock that was wrong, and says nothing.
+    /// Not before this instant; one that is further ahead than [`BACKOFF_MAX_S`] (for a proof,
+    /// [`BACKOFF_DAMAGED_MAX_S`]) was written by a clock that was wrong, and says nothing.
     pub until: Timestamp,
     /// The last error, in one line.
     pub error: String,

@@ -8,15 +8,15 @@ use model::cancel::Cancel;
 use model::digest::Digest;
 use model::error::{ErrorClass, PortError};
 use model::id::{Address, StepId};
-use model::journal::{Body, Outcome};
+use model::journal::Outcome;
 use model::plan::{PLAN_VERSION, Plan, Wait};
 use model::ports::state::{Lease, Owner};
-use runtime::execute::{Summary, journal};
-use runtime::memory::{self, kind};
+use runtime::execute::Summary;
 use runtime::pass::{self, Pass, PassError, PassRequest};
 use runtime::{Observer, World};
 
 use crate::beside::apply_beside;
+use crate::decide;
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
@@ -100,9 +100,7 @@ async fn apply_here(
     if let Some(saved) = &request.saved {
         pass.plan = take_saved(saved, &pass)?;
     }
-    let confirmed = confirm(&pass).ok_or(ApplyError::Declined)?;
-    let approve: BTreeSet<Digest> = request.approve.iter().cloned().chain(confirmed).collect();
-    fits(&approve, &pass)?;
+    let approve = approved(request, confirm, &pass)?;
     remember_approvals(world, &approve, lease.epoch()).await?;
     let summary = runtime::daemon::apply(world, &pass, &approve, true, observer, cancel).await?;
     Ok(Applied { pass: Some(pass), summary })
@@ -147,8 +145,20 @@ pub(crate) fn take_saved(saved: &Plan, pass: &Pass) -> Result<Plan, ApplyError> 
     Ok(saved.clone())
 }
 
+/// Returns what was approved beforehand or is now; all of it fits the plan.
+pub(crate) fn approved(
+    request: &ApplyRequest,
+    confirm: &Confirm<'_>,
+    pass: &Pass,
+) -> Result<BTreeSet<Digest>, ApplyError> {
+    let confirmed = confirm(pass).ok_or(ApplyError::Declined)?;
+    let approve = request.approve.iter().cloned().chain(confirmed).collect();
+    fits(&approve, pass)?;
+    Ok(approve)
+}
+
 /// Fails if an approval is for something else than what the plan would destroy.
-pub(crate) fn fits(approve: &BTreeSet<Digest>, pass: &Pass) -> Result<(), ApplyError> {
+fn fits(approve: &BTreeSet<Digest>, pass: &Pass) -> Result<(), ApplyError> {
     let planned = &pass.plan.destructive;
     let Some(other) = approve.iter().find(|digest| planned.as_ref() != Some(digest)) else {
         return Ok(());
@@ -160,22 +170,13 @@ pub(crate) fn fits(approve: &BTreeSet<Digest>, pass: &Pass) -> Result<(), ApplyE
     )))
 }
 
-async fn remember_approvals(
+pub(crate) async fn remember_approvals(
     world: &World,
     approve: &BTreeSet<Digest>,
     epoch: u64,
-) -> Result<(), ApplyError> {
-    for digest in approve {
-        let change = memory::set(kind::APPROVAL, digest.to_string(), &world.clock.now())?;
-        world.state.write(&[change]).await?;
-        let body = Body::Decided {
-            verb: "approve".into(),
-            subject: digest.to_string(),
-            by: "the caller of apply".into(),
-        };
-        journal(world, epoch, body).await?;
-    }
-    Ok(())
+) -> Result<(), PortError> {
+    let approvals: Vec<_> = approve.iter().map(|d| (d.to_string(), d.clone())).collect();
+    decide::remember(world, &approvals, "the caller of apply", epoch).await
 }
 
 /// Returns the exit code of an apply: 0 all done, 1 something failed or was partial, 3 destructive

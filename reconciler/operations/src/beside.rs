@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::cancel::Cancel;
-use model::digest::Digest;
 use model::error::PortError;
 use model::id::StepId;
 use model::journal::{Body, Outcome};
@@ -15,7 +14,8 @@ use runtime::memory::{self, kind};
 use runtime::pass::{self, PassRequest};
 use runtime::{Observer, RunEvent, World};
 
-use crate::apply::{Applied, ApplyError, ApplyRequest, Confirm, fits, take_saved};
+use crate::apply::{Applied, ApplyError, ApplyRequest, Confirm};
+use crate::apply::{approved, remember_approvals, take_saved};
 use crate::history;
 
 /// How often the journal of a daemon is looked at.
@@ -26,18 +26,6 @@ const QUIET_POLLS: u32 = 10;
 const QUIET_POLLS_MAX: u32 = 1500;
 /// How long a daemon may take to begin, in polls in which no step runs: an hour.
 const IDLE_POLLS_MAX: u32 = 5 * 60 * 60;
-
-/// Returns the number that the journal's next record will have.
-pub async fn next_sequence(world: &World) -> Result<u64, PortError> {
-    let mut next = 0;
-    loop {
-        let records = world.state.read_journal(next, 10_000).await?;
-        match records.last() {
-            Some(last) => next = last.sequence + 1,
-            None => return Ok(next),
-        }
-    }
-}
 
 /// Wakes the daemon of this state, if there is one.
 pub async fn wake(world: &World) -> Result<(), PortError> {
@@ -56,20 +44,16 @@ pub(crate) async fn apply_beside(
     // What the daemon does from before the look on was perhaps not seen by it.
     let from = match request.since {
         Some(since) => since,
-        None => next_sequence(world).await?,
+        None => world.state.journal_end().await?,
     };
     let asked = PassRequest { only: request.only.clone(), ..PassRequest::default() };
     let mut pass = pass::prepare(world, &asked, &**observer, cancel).await?;
     if let Some(saved) = &request.saved {
         take_saved(saved, &pass)?;
     }
-    let confirmed = confirm(&pass).ok_or(ApplyError::Declined)?;
-    let approve: BTreeSet<Digest> = request.approve.iter().cloned().chain(confirmed).collect();
-    fits(&approve, &pass)?;
-    for digest in &approve {
-        let change = memory::set(kind::APPROVAL, digest.to_string(), &world.clock.now())?;
-        world.state.write(&[change]).await?;
-    }
+    let approve = approved(request, confirm, &pass)?;
+    // Written by the side of the daemon, under no epoch of one's own.
+    remember_approvals(world, &approve, 0).await?;
     wake(world).await?;
     observer.event(RunEvent::Note {
         text: "a daemon writes this state: it applies the plan, its steps follow".into(),

@@ -21,7 +21,7 @@ pub async fn approve(world: &World, text: &str, by: &str) -> Result<Digest, Port
     let full = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
     let digest = match planned {
         Some(digest) if text.len() >= 8 && digest.as_str().starts_with(text) => digest,
-        _ if full => Digest::from(text.to_owned()),
+        _ if full => Digest::from(text),
         Some(digest) => {
             return Err(PortError::terminal(
                 "ApprovalUnknown",
@@ -37,11 +37,8 @@ pub async fn approve(world: &World, text: &str, by: &str) -> Result<Digest, Port
             .with_hint("give all 64 digits as `mainstay plan` prints them"));
         }
     };
-    world
-        .state
-        .write(&[memory::set(kind::APPROVAL, digest.to_string(), &world.clock.now())?])
-        .await?;
-    decided(world, "approve", digest.as_str(), by).await?;
+    remember(world, &[(digest.to_string(), digest.clone())], by, 0).await?;
+    wake(world).await?;
     Ok(digest)
 }
 
@@ -65,24 +62,38 @@ pub async fn approve_steps(
         let waits = plan.destructive.as_ref().map_or("nothing", |d| d.short());
         return Err(unknown(format!("`{text}` is not the digest that waits, which is {waits}")));
     }
-    let mut digests = Vec::new();
+    let mut approvals = Vec::new();
     for id in steps {
         let step = plan.steps.iter().find(|step| step.id == *id);
         let digest = step.and_then(|step| plan::step_digest(&pass.desired, step));
-        digests.push(digest.ok_or_else(|| {
+        let digest = digest.ok_or_else(|| {
             let there = plan.steps.iter().filter(|s| s.class == Class::Destructive);
             let names: Vec<&str> = there.map(|step| step.id.as_str()).collect();
             let names = names.join(", ");
             unknown(format!("`{id}` is not one of the destructive steps, which are {names}"))
-        })?);
+        })?;
+        approvals.push((format!("{id} {digest}"), digest));
     }
+    remember(world, &approvals, by, 0).await?;
+    wake(world).await?;
+    Ok(approvals.into_iter().map(|(_, digest)| digest).collect())
+}
+
+/// Remembers approvals, all or none, and notes in the journal what each is for and who gave it.
+pub(crate) async fn remember(
+    world: &World,
+    approvals: &[(String, Digest)],
+    by: &str,
+    epoch: u64,
+) -> Result<(), PortError> {
     let at = world.clock.now();
-    let changes = digests.iter().map(|d| memory::set(kind::APPROVAL, d.to_string(), &at));
+    let changes = approvals.iter().map(|(_, d)| memory::set(kind::APPROVAL, d.to_string(), &at));
     world.state.write(&changes.collect::<Result<Vec<_>, _>>()?).await?;
-    for (id, digest) in steps.iter().zip(&digests) {
-        decided(world, "approve", &format!("{id} {digest}"), by).await?;
+    for (subject, _) in approvals {
+        let (verb, subject, by) = ("approve".into(), subject.clone(), by.into());
+        journal(world, epoch, Body::Decided { verb, subject, by }).await?;
     }
-    Ok(digests)
+    Ok(())
 }
 
 async fn last_plan(world: &World) -> Result<Option<Plan>, PortError> {

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use model::desired::{Budget, Desired, Guardrail, Hold, Scope};
 use model::digest::Digest;
 use model::id::{Address, Name, StepId};
-use model::observed::{BACKOFF_MAX_S, Deed, Observed, RecoveryPhase};
+use model::observed::{BACKOFF_DAMAGED_MAX_S, BACKOFF_MAX_S, Deed, Observed, RecoveryPhase};
 use model::plan::{Action, Class, Due, Over, Plan, Precondition, Step, Wait};
 
 use crate::alarms::{Alarm, alarms, in_last_hours};
@@ -42,7 +42,7 @@ pub fn gates(
     plan: &Plan,
     now: Timestamp,
     approvals: &BTreeSet<Digest>,
-) -> BTreeMap<StepId, Vec<Wait>> {
+) -> Gates {
     let view = View::new(desired, observed, now);
     let conditions = conditions(&view);
     let alarms = alarms(&view, &conditions);
@@ -54,7 +54,7 @@ pub(crate) fn waits(
     alarms: &[Alarm],
     plan: &Plan,
     approvals: &BTreeSet<Digest>,
-) -> BTreeMap<StepId, Vec<Wait>> {
+) -> Gates {
     let mut spent = Spent::default();
     let mut openings = Openings::default();
     plan.steps
@@ -87,7 +87,11 @@ fn is_swapping(view: &View<'_>, step: &Step) -> bool {
 fn backoff(view: &View<'_>, step: &Step) -> Option<Wait> {
     let backoff = view.observed.memory.backoff.get(step.id.as_str())?;
     let left = backoff.until.duration_since(view.now);
-    let longest = SignedDuration::from_secs(BACKOFF_MAX_S as i64) + CLOCK_TOLERANCE;
+    let longest = match step.action {
+        Action::Verify { .. } => BACKOFF_DAMAGED_MAX_S,
+        _ => BACKOFF_MAX_S,
+    };
+    let longest = SignedDuration::from_secs(longest as i64) + CLOCK_TOLERANCE;
     (left.is_positive() && left <= longest)
         .then(|| Wait::Backoff { until: backoff.until, error: backoff.error.clone() })
 }

@@ -227,15 +227,15 @@ fn judged(
         marks.iter_mut().for_each(|m| m.because(|| "the policy has no rule".to_owned(), || None));
     }
     mark_within(policy, &good, &mut marks, now, next);
-    let overlap = policy.overlap;
     for (word, within_s, period) in within_rules(policy) {
         if let Some(within_s) = within_s {
-            let rule = Rule { word, keep: Keep::Forever, period, overlap, zone: &zone, now, next };
+            let rule = Rule { word, keep: Keep::Forever, period, zone: &zone, now, next };
             mark_within_each(&rule, within_s, &good, &mut marks);
         }
     }
     for (word, keep, period) in rules(policy) {
-        mark_rule(&Rule { word, keep, period, overlap, zone: &zone, now, next }, &good, &mut marks);
+        let rule = Rule { word, keep, period, zone: &zone, now, next };
+        mark_rule(&rule, policy.overlap, &good, &mut marks);
     }
     for (good, mark) in good.iter().zip(&mut marks) {
         for tag in good.candidate.tags.intersection(&policy.tags) {
@@ -315,7 +315,6 @@ struct Rule<'a> {
     word: &'static str,
     keep: Keep,
     period: Period,
-    overlap: Overlap,
     zone: &'a TimeZone,
     now: Timestamp,
     next: Option<Next<'a>>,
@@ -324,7 +323,7 @@ struct Rule<'a> {
 /// restic's rule: newest first, a point is kept when it opens another period and there is room; the
 /// oldest point of all is kept while there is room, so that a young series keeps its beginning.
 /// borg's, where rules do not overlap: what stays already opens its period and takes no room.
-fn mark_rule(rule: &Rule<'_>, good: &[Dated<'_>], marks: &mut [Marks]) {
+fn mark_rule(rule: &Rule<'_>, overlap: Overlap, good: &[Dated<'_>], marks: &mut [Marks]) {
     let room = match rule.keep {
         Keep::Unset | Keep::Count(0) => return,
         Keep::Count(n) => Some(n),
@@ -348,7 +347,7 @@ fn mark_rule(rule: &Rule<'_>, good: &[Dated<'_>], marks: &mut [Marks]) {
             continue;
         }
         last = Some(key);
-        if rule.overlap == Overlap::Separate && marks[i].kept {
+        if overlap == Overlap::Separate && marks[i].kept {
             continue;
         }
         used += 1;

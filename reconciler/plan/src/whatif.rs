@@ -357,8 +357,13 @@ fn survival(
     let anew = view
         .policy(address)
         .filter(|policy| policy.on.get(&ConditionKind::Lost) == Some(&Response::Recreate));
-    let proven = view.newest_proven(address).filter(|_| anew.is_none());
-    let point = proven.or_else(|| view.best(address, |_| anew.is_none()));
+    let (proven, point) = match anew {
+        Some(_) => (None, None),
+        None => {
+            let proven = view.newest_proven(address);
+            (proven, proven.or_else(|| view.best(address, |_| true)))
+        }
+    };
     let bytes = point.and_then(|point| point.receipt()).map(|receipt| receipt.bytes);
     let objectives = view.desired.resources.get(address).map(|r| &r.objectives);
     let (fate, why) = match anew {

@@ -67,13 +67,26 @@ fn make_source(root: &Path) {
     }
 }
 
-#[test]
-fn an_unchanged_backup_fetches_nothing_again() {
+/// Places of a test: files to back up, an empty repository, and where copies may lie.
+struct Places {
+    tmp: tempfile::TempDir,
+    source: PathBuf,
+    path: PathBuf,
+    cache: PathBuf,
+}
+
+fn places() -> Places {
     let tmp = tempfile::tempdir().unwrap();
-    let (source, path) = (tmp.path().join("src"), tmp.path().join("repo"));
-    let cache = tmp.path().join("cache");
+    let at = |name: &str| tmp.path().join(name);
+    let (source, path, cache) = (at("src"), at("repo"), at("cache"));
     make_source(&source);
     drop(init_at(&path));
+    Places { tmp, source, path, cache }
+}
+
+#[test]
+fn an_unchanged_backup_fetches_nothing_again() {
+    let Places { tmp: _tmp, source, path, cache } = places();
     for round in 0..3 {
         // What this process writes, the next one has.
         backup_again(&opened(&path, Some(&cache)).0, &source);
@@ -108,11 +121,7 @@ fn an_unchanged_backup_fetches_nothing_again() {
 
 #[test]
 fn what_is_stored_is_looked_at_and_not_its_copy() {
-    let tmp = tempfile::tempdir().unwrap();
-    let (source, path) = (tmp.path().join("src"), tmp.path().join("repo"));
-    let cache = tmp.path().join("cache");
-    make_source(&source);
-    drop(init_at(&path));
+    let Places { tmp: _tmp, source, path, cache } = places();
     let (first, _) = opened(&path, Some(&cache));
     let (old, new) = (backup(&first, &source).snapshot.id, backup(&first, &source).snapshot.id);
     drop(first);
@@ -199,12 +208,9 @@ fn a_restore_proves_what_is_stored() {
 
 #[test]
 fn checks_of_a_long_run_fetch_the_index_once() {
-    let tmp = tempfile::tempdir().unwrap();
-    let (source, path) = (tmp.path().join("src"), tmp.path().join("repo"));
-    make_source(&source);
-    drop(init_at(&path));
+    let Places { tmp: _tmp, source, path, cache } = places();
     backup(&open_at(&path), &source);
-    let (repository, counts) = opened(&path, Some(&tmp.path().join("cache")));
+    let (repository, counts) = opened(&path, Some(&cache));
     let whole = CheckOptions { depth: Depth::Structure, snapshots: Vec::new(), threads: 1 };
     for _ in 0..3 {
         assert_eq!(repository.check(&whole, &Silent, &Cancel::default()).unwrap().faults, []);
@@ -214,11 +220,7 @@ fn checks_of_a_long_run_fetch_the_index_once() {
 
 #[test]
 fn backups_and_restores_of_a_long_run_share_one_index() {
-    let tmp = tempfile::tempdir().unwrap();
-    let (source, path) = (tmp.path().join("src"), tmp.path().join("repo"));
-    let cache = tmp.path().join("cache");
-    make_source(&source);
-    drop(init_at(&path));
+    let Places { tmp: _tmp, source, path, cache } = places();
     backup(&opened(&path, Some(&cache)).0, &source);
     let (repository, counts) = opened(&path, Some(&cache));
     let indexes = || loads(&counts).get("index").copied().unwrap_or(0);
@@ -281,11 +283,7 @@ fn unlike_their_names(copies: &[PathBuf]) -> usize {
 /// The kernel ends a process at an exact byte of a copy that it writes.
 #[test]
 fn half_a_copy_is_none() {
-    let tmp = tempfile::tempdir().unwrap();
-    let at = |name: &str| tmp.path().join(name);
-    let (source, path, cache) = (at("src"), at("repo"), at("cache"));
-    make_source(&source);
-    drop(init_at(&path));
+    let Places { tmp: _tmp, source, path, cache } = places();
     backup(&open_at(&path), &source);
     // The index has more bytes, the lock that is written before has fewer.
     let mut command = Command::new("prlimit");
@@ -359,10 +357,7 @@ fn processes_share_copies_and_may_be_killed() {
 
 #[test]
 fn a_cache_that_is_spoiled_full_or_forbidden_costs_nothing() {
-    let tmp = tempfile::tempdir().unwrap();
-    let (source, path) = (tmp.path().join("src"), tmp.path().join("repo"));
-    make_source(&source);
-    drop(init_at(&path));
+    let Places { tmp, source, path, cache } = places();
     let spoil = |cache: &Path| {
         let out = std::process::Command::new("find").arg(cache).args(["-type", "f"]).output();
         let files = String::from_utf8(out.unwrap().stdout).unwrap();
@@ -376,7 +371,6 @@ fn a_cache_that_is_spoiled_full_or_forbidden_costs_nothing() {
         }
         files.lines().count()
     };
-    let cache = tmp.path().join("cache");
     for round in 0..4 {
         fs::write(source.join("d7/changing"), format!("{round}")).unwrap();
         backup_again(&opened(&path, Some(&cache)).0, &source);

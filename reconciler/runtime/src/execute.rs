@@ -8,7 +8,8 @@ use model::cancel::Cancel;
 use model::error::PortError;
 use model::id::{Address, Name, SnapshotId, StepId};
 use model::journal::{Body, JOURNAL_VERSION, Outcome, Record};
-use model::plan::{Action, Step, Wait};
+use model::plan::{Action, Step};
+use plan::Gates;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
@@ -24,7 +25,7 @@ pub struct Summary {
     /// How each step ended.
     pub outcomes: BTreeMap<StepId, Outcome>,
     /// Steps that wait, and for what.
-    pub waiting: BTreeMap<StepId, Vec<Wait>>,
+    pub waiting: Gates,
     /// Steps that succeeded.
     pub done: u64,
     /// Steps that failed or were partial.
@@ -66,7 +67,7 @@ impl Claim {
 pub async fn execute(
     world: &World,
     pass: &Pass,
-    gates: BTreeMap<StepId, Vec<Wait>>,
+    gates: Gates,
     epoch: u64,
     observer: &Arc<dyn Observer>,
     cancel: &Cancel,
@@ -107,7 +108,7 @@ pub async fn journal(world: &World, epoch: u64, body: Body) -> Result<u64, PortE
 struct Walk<'a> {
     context: StepContext,
     pass: &'a Pass,
-    gates: BTreeMap<StepId, Vec<Wait>>,
+    gates: Gates,
     outcomes: BTreeMap<StepId, Outcome>,
     outputs: BTreeMap<StepId, SnapshotId>,
     running: BTreeMap<StepId, Claim>,
@@ -119,7 +120,7 @@ impl<'a> Walk<'a> {
     fn new(
         world: &World,
         pass: &'a Pass,
-        gates: BTreeMap<StepId, Vec<Wait>>,
+        gates: Gates,
         epoch: u64,
         observer: &Arc<dyn Observer>,
         cancel: &Cancel,

@@ -22,15 +22,25 @@ pub(crate) async fn judge_memory(
     let metas = world.state.list(kind::META).await?;
     let had_state = metas.contains_key(meta::KNOWN);
     let mut changes = Vec::new();
+    // A disk that was away when our state was lost looks like one that was never seen.
+    let lost = has_foreign_receipts(desired, observed, |name| {
+        !had_state || !observed.memory.repositories.contains_key(name)
+    });
+    if lost {
+        observed.memory.known = false;
+        changes.push(memory::set(kind::META, meta::LOST, &true)?);
+        // What a person accepted before was said of what was in sight then.
+        let (said, other): (BTreeSet<_>, _) = std::mem::take(&mut observed.memory.accepted_alarms)
+            .into_iter()
+            .partition(|text| text.starts_with("memory:"));
+        observed.memory.accepted_alarms = other;
+        changes.extend(said.into_iter().map(|text| memory::unset(kind::ALARM, text)));
+    }
     if !had_state {
-        let lost = has_foreign_receipts(desired, observed);
         // Where a repository could not be read, or none is asked for, nothing can be said yet: a
         // lost state would pass for a fresh one.
         let blind = !lost && !sees_every_repository(desired, observed);
         observed.memory.known = !lost && !blind;
-        if lost {
-            changes.push(memory::set(kind::META, meta::LOST, &true)?);
-        }
         if !blind {
             changes.push(memory::set(kind::META, meta::KNOWN, &true)?);
         }
@@ -61,6 +71,7 @@ pub(crate) async fn judge_memory(
             changes.push(memory::set(kind::SETTLED, name.as_str(), &epoch)?);
         }
     }
+    changes.extend(of_gone_points(observed).map(|step| memory::unset(kind::BACKOFF, step)));
     // An erasure cools off from here on; one that is gone or changed begins anew when it returns.
     let wanted: BTreeSet<_> = desired.erasures.values().map(Erasure::digest).collect();
     for digest in wanted.iter().filter(|d| !observed.memory.erasures.contains_key(*d)) {
@@ -74,17 +85,33 @@ pub(crate) async fn judge_memory(
     world.state.write(&changes).await
 }
 
-/// Whether a repository holds a point of a desired resource that this state did not write.
-fn has_foreign_receipts(desired: &Desired, observed: &Observed) -> bool {
+/// Whether one of some repositories holds a point of a desired resource that this state did not
+/// write.
+fn has_foreign_receipts(
+    desired: &Desired,
+    observed: &Observed,
+    of: impl Fn(&Name) -> bool,
+) -> bool {
     let writer = &observed.memory.writer;
     let foreign = |snapshot: &SnapshotInfo| {
         let ours = snapshot.receipt.as_ref().is_some_and(|r| r.writer == *writer);
         let desired = snapshot.address.as_ref().is_some_and(|a| desired.resources.contains_key(a));
         desired && (!ours || writer.is_empty())
     };
-    observed.repositories.values().any(|seen| match seen {
-        RepositoryObservation::Known { snapshots, .. } => snapshots.iter().any(foreign),
+    observed.repositories.iter().any(|(name, seen)| match seen {
+        RepositoryObservation::Known { snapshots, .. } => of(name) && snapshots.iter().any(foreign),
         _ => false,
+    })
+}
+
+/// Returns the proofs that failed of points which are not in their repository any more.
+fn of_gone_points(observed: &Observed) -> impl Iterator<Item = &String> {
+    observed.memory.backoff.keys().filter(|step| {
+        let parts: Vec<&str> = step.split('/').collect();
+        let ["verify", _, _, repository, digits] = parts[..] else { return false };
+        let seen = repository.parse().ok().and_then(|name: Name| observed.repositories.get(&name));
+        let Some(RepositoryObservation::Known { snapshots, .. }) = seen else { return false };
+        digits != "new" && !snapshots.iter().any(|point| point.id.starts_with(digits))
     })
 }
 
@@ -127,7 +154,7 @@ fn highest_epoch(observed: &Observed, settled: &BTreeMap<Name, u64>) -> u64 {
 mod tests {
     use model::Timestamp;
     use model::id::RepositoryId;
-    use model::observed::Memory;
+    use model::observed::{Backoff, Memory};
     use model::receipt::{Control, ControlBody};
 
     use super::*;
@@ -147,6 +174,24 @@ mod tests {
             free_bytes: None,
             waste_bytes: None,
         }
+    }
+
+    #[test]
+    fn failed_proofs_of_gone_points_are_forgotten() {
+        let backoff = |_| Backoff { failures: 1, until: Timestamp::MAX, error: String::new() };
+        let steps = ["verify/a/b/near/1715609f27a5", "verify/a/b/near/new", "verify/a/b/far/17156"];
+        let steps = steps.into_iter().chain(["backup/a/b/near", "verify/a/b/near/new/doc"]);
+        let backoff = steps.map(|step| (step.to_owned(), backoff(step))).collect();
+        let memory = Memory { backoff, ..Memory::default() };
+        let observed = Observed {
+            at: Timestamp::UNIX_EPOCH,
+            resources: BTreeMap::new(),
+            repositories: [(name("near"), holding(1))].into(),
+            memory,
+        };
+        // What cannot be looked at may still be there.
+        let gone: Vec<&String> = of_gone_points(&observed).collect();
+        assert_eq!(gone, ["verify/a/b/near/1715609f27a5"]);
     }
 
     #[test]

@@ -74,6 +74,9 @@ pub mod meta {
     pub const WRITER_ID: &str = "writer-id";
     /// The epoch that holds.
     pub const EPOCH: &str = "epoch";
+    /// The last epoch under which a repository was looked at before this start; what carries a
+    /// higher one was forgotten. A start that was killed before it looked counts for nothing.
+    pub const EPOCH_BEFORE: &str = "epoch-before";
     /// The newest instant ever seen.
     pub const NEWEST_INSTANT: &str = "newest-instant";
 }
@@ -88,19 +91,21 @@ pub struct Applied {
     pub documents: u64,
 }
 
-/// Reads everything. A record that cannot be read is left out: forgetting is always safe.
-pub async fn load(state: &dyn State, epochs: (u64, u64)) -> Result<Memory, PortError> {
+/// Reads everything; `epoch` is the writer's, 0 for a reader. A record that cannot be read is left
+/// out: forgetting is always safe.
+pub async fn load(state: &dyn State, epoch: u64) -> Result<Memory, PortError> {
     let metas = state.list(kind::META).await?;
     let applied: Option<Applied> = metas.get(meta::LAST_APPLIED).and_then(decode);
-    let epoch: Option<u64> = metas.get(meta::EPOCH).and_then(decode);
+    let written: Option<u64> = metas.get(meta::EPOCH).and_then(decode);
     let suspect: Option<u64> = metas.get(meta::EPOCH_SUSPECT).and_then(decode);
+    let before: Option<u64> = metas.get(meta::EPOCH_BEFORE).and_then(decode);
     let known = metas.contains_key(meta::KNOWN) && !metas.contains_key(meta::LOST);
     let by_key = |map: BTreeMap<String, Vec<u8>>| map.into_keys().collect::<BTreeSet<_>>();
     Ok(Memory {
         known,
         writer: metas.get(meta::WRITER_ID).and_then(decode).unwrap_or_default(),
-        epoch: epoch.unwrap_or(epochs.0),
-        epoch_before: suspect.or(if epochs.0 == 0 { epoch } else { None }).unwrap_or(epochs.1),
+        epoch: written.unwrap_or(epoch),
+        epoch_before: suspect.or(before).unwrap_or(0),
         last_applied: applied.as_ref().map(|a| a.commit.clone()),
         last_documents: applied.map(|a| a.documents),
         ancestry: model::observed::Ancestry::First,

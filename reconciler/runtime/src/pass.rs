@@ -115,8 +115,8 @@ pub async fn prepare_again(
         reference: loaded.reference.clone(),
         documents: loaded.desired.documents,
     });
-    let epochs = request.lease.map_or((0, 0), |l| (l.epoch(), l.epoch_before()));
-    let mut memory = memory::load(&*world.state, epochs).await.map_err(PassError::State)?;
+    let epoch = request.lease.map_or(0, Lease::epoch);
+    let mut memory = memory::load(&*world.state, epoch).await.map_err(PassError::State)?;
     memory.ancestry = match &memory.last_applied {
         None => Ancestry::First,
         Some(last) if last == &loaded.desired.commit => Ancestry::Same,

@@ -406,7 +406,7 @@ async fn baseline(
     measure(context, resource, Some(repository), (marker, why)).await.map(|_| ())
 }
 
-async fn probed(context: &StepContext, resource: &Resource) -> Observation {
+pub(crate) async fn probed(context: &StepContext, resource: &Resource) -> Observation {
     context.world.agents.probe(resource, &context.cancel).await
 }
 
@@ -440,7 +440,7 @@ struct Ending<'a> {
 }
 
 async fn ending<'a>(context: &'a StepContext, token: &str) -> Result<Ending<'a>, PortError> {
-    let memory = memory::load(&*context.world.state, (0, 0)).await?;
+    let memory = memory::load(&*context.world.state, 0).await?;
     let record = memory.recoveries.get(token).cloned().ok_or_else(|| {
         PortError::terminal("RecoveryUnknown", format!("no recovery has the token `{token}`"))
     })?;

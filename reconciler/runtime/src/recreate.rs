@@ -6,7 +6,7 @@ use model::id::Address;
 use model::observed::{Deed, Observation};
 
 use crate::memory;
-use crate::recovery::{measure, not_readable};
+use crate::recovery::{measure, not_readable, probed};
 use crate::step::{self, StepContext, Success};
 
 /// Does it, whatever is in the place; that was judged by the planner.
@@ -22,7 +22,7 @@ pub(crate) async fn recreate(
     world.state.write(&[change]).await?;
     let (target, agent) = (&resource.target, &resource.agent);
     world.agents.recreate(target, agent, token, &context.cancel).await?;
-    let marker = match world.agents.probe(resource, &context.cancel).await {
+    let marker = match probed(context, resource).await {
         Observation::Known { marker, damaged: None, .. } => marker,
         Observation::Known { damaged: Some(why), .. } => {
             return Err(PortError::terminal(

@@ -27,8 +27,10 @@ pub async fn begin_writing(world: &World, owner: &Owner) -> Result<Box<dyn Lease
         let id = Digest::of("writer", owner).short().to_owned();
         world.state.write(&[memory::set(kind::META, meta::WRITER_ID, &id)?]).await?;
     }
+    let looked = memory::settled(&*world.state).await?.into_values().max().unwrap_or(0);
+    let before = memory::set(kind::META, meta::EPOCH_BEFORE, &looked)?;
     let epoch = memory::set(kind::META, meta::EPOCH, &lease.epoch())?;
-    world.state.write(&[epoch]).await?;
+    world.state.write(&[before, epoch]).await?;
     let who = format!("{} on {} (process {})", owner.command, owner.host, owner.pid);
     journal(world, lease.epoch(), Body::Started { owner: who }).await?;
     for (step, action) in open_intents(world).await? {

@@ -10,7 +10,8 @@ use model::desired::{Desired, Hooks, RepositorySpec, Resource};
 use model::error::{ErrorClass, PortError};
 use model::id::{Address, Name, PlanId, SnapshotId, StepId};
 use model::journal::{Body, Outcome};
-use model::observed::{BACKOFF_MAX_S, Backoff, Deed, Observation, Observed, RepositoryObservation};
+use model::observed::{BACKOFF_DAMAGED_MAX_S, BACKOFF_MAX_S, Backoff};
+use model::observed::{Deed, Observation, Observed, RepositoryObservation};
 use model::plan::{Action, Class, Due, Precondition, SnapshotRef, Step};
 use model::ports::agents::OpenSource;
 use model::ports::engine::BackupOrder;
@@ -89,6 +90,8 @@ impl Success {
 
 /// First wait after a failure, in seconds; doubled with each further one.
 const BACKOFF_FIRST_S: u64 = 30;
+/// Why a proof fails of a point that is damaged where it is stored.
+const SNAPSHOT_DAMAGED: &str = "SnapshotDamaged";
 
 /// Runs one step.
 pub(crate) async fn run(
@@ -147,9 +150,13 @@ async fn act(
 async fn settle(context: &StepContext, step: &Step, outcome: Outcome) -> Outcome {
     let key = step.id.as_str();
     let change = match &outcome {
-        Outcome::Failed { class, error, .. } if class != "cancelled" => {
+        Outcome::Failed { class, reason, error, .. } if class != "cancelled" => {
             let before = context.observed.memory.backoff.get(key).map_or(0, |b| b.failures);
-            let wait = BACKOFF_FIRST_S.saturating_mul(1 << before.min(10)).min(BACKOFF_MAX_S);
+            let longest = match reason.as_str() {
+                SNAPSHOT_DAMAGED => BACKOFF_DAMAGED_MAX_S,
+                _ => BACKOFF_MAX_S,
+            };
+            let wait = BACKOFF_FIRST_S.saturating_mul(1 << before.min(20)).min(longest);
             // Half of the wait is spread by the step's name, so that failures of one cause do not
             // all come back in one instant; no randomness, so that a run can be repeated.
             let spread = u64::from(key.bytes().fold(7u8, |a, b| a.wrapping_mul(31) ^ b));
@@ -256,12 +263,11 @@ pub(crate) async fn recheck(context: &StepContext, step: &Step) -> Result<(), Po
     }
     let seen =
         look(&context.world, &context.desired, resources, repositories, &context.cancel).await;
-    let epochs = (context.epoch, context.observed.memory.epoch_before);
     let now = Observed {
         at: context.world.clock.now(),
         resources: seen.0,
         repositories: seen.1,
-        memory: memory::load(&*context.world.state, epochs).await?,
+        memory: memory::load(&*context.world.state, context.epoch).await?,
     };
     for precondition in &step.preconditions {
         plan::precondition(precondition, &now).map_err(|why| world_moved(&why))?;
@@ -458,7 +464,7 @@ async fn verify(
     if let Some(first) = verified.failures.first() {
         context.world.state.write(&[memory::unset(kind::EVIDENCE, snapshot.to_string())]).await?;
         return Err(PortError::terminal(
-            "SnapshotDamaged",
+            SNAPSHOT_DAMAGED,
             format!(
                 "snapshot {} is damaged: {}: {} ({} findings)",
                 snapshot.short(),

@@ -25,6 +25,26 @@ fn a_lost_state_is_rebuilt_and_deletes_nothing() {
 }
 
 #[test]
+fn a_disk_that_was_away_when_the_state_was_lost_is_noticed() {
+    let world = World::with_folder();
+    for _ in 0..5 {
+        world.run(&["backup", "shop/uploads"]).ends(0);
+    }
+    let before = world.points();
+    fs::rename(world.path("backups"), world.path("away")).unwrap();
+    fs::remove_dir_all(world.path("state")).unwrap();
+    // A state that has seen nothing cannot tell a lost machine from a fresh one.
+    world.run(&["hold", "away", "--reason", "the disk is being looked for"]).ends(0);
+    world.run(&["apply"]);
+    assert!(!world.path("backups").exists(), "it would have to be made anew");
+    fs::rename(world.path("away"), world.path("backups")).unwrap();
+    world.run(&["hold", "away", "--release"]).ends(0);
+    world.run(&["apply"]);
+    world.run(&["plan"]).says("accept memory:");
+    assert!(world.points() >= before, "nothing expires");
+}
+
+#[test]
 fn an_old_copy_of_the_state_is_noticed() {
     let world = World::with_folder();
     world.run(&["apply"]).ends(0);

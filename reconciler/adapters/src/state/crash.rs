@@ -66,4 +66,8 @@ impl State for CrashAfter {
     ) -> Boxed<'_, Result<Vec<Record>, PortError>> {
         self.inner.read_journal(from, count_max)
     }
+
+    fn journal_end(&self) -> Boxed<'_, Result<u64, PortError>> {
+        self.inner.journal_end()
+    }
 }

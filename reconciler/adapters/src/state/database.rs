@@ -89,27 +89,23 @@ impl Database {
         all().map_err(|e| failed(&self.path, e))
     }
 
-    /// Applies a rule to the epoch; returns it before and after, both durable.
-    pub(super) fn change_epoch(
-        &mut self,
-        rule: impl Fn(u64) -> u64,
-    ) -> Result<(u64, u64), PortError> {
-        let mut all = || -> rusqlite::Result<(u64, u64)> {
+    /// Applies a rule to the epoch; returns what it is then, durably.
+    pub(super) fn change_epoch(&mut self, rule: impl Fn(u64) -> u64) -> Result<u64, PortError> {
+        let mut all = || -> rusqlite::Result<u64> {
             let transaction =
                 self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let before: Option<i64> = transaction
                 .query_row("SELECT value FROM numbers WHERE name = 'epoch'", [], |row| row.get(0))
                 .optional()?;
             // Stored as SQLite's signed integer; an epoch counts starts and never comes near 2^63.
-            let before = before.unwrap_or(0).cast_unsigned();
-            let after = rule(before);
+            let after = rule(before.unwrap_or(0).cast_unsigned());
             transaction.execute(
                 "INSERT INTO numbers (name, value) VALUES ('epoch', ?1)
                  ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                 [after.cast_signed()],
             )?;
             transaction.commit()?;
-            Ok((before, after))
+            Ok(after)
         };
         all().map_err(|e| failed(&self.path, e))
     }

@@ -37,16 +37,12 @@ struct Shared {
 
 struct FolderLease {
     shared: Arc<Shared>,
-    before: u64,
     _held: Held,
 }
 
 impl Lease for FolderLease {
     fn epoch(&self) -> u64 {
         self.shared.epoch.load(Ordering::Acquire)
-    }
-    fn epoch_before(&self) -> u64 {
-        self.before
     }
 }
 
@@ -155,9 +151,9 @@ impl State for Folder {
         let owner = owner.clone();
         self.with(move |shared| {
             let held = lock::take(&shared.folder.join("lock"), &owner)?;
-            let (before, epoch) = locked(&shared.database).change_epoch(|epoch| epoch + 1)?;
+            let epoch = locked(&shared.database).change_epoch(|epoch| epoch + 1)?;
             shared.epoch.store(epoch, Ordering::Release);
-            let lease = FolderLease { shared: shared.clone(), before, _held: held };
+            let lease = FolderLease { shared: shared.clone(), _held: held };
             Ok(Box::new(lease) as Box<dyn Lease>)
         })
     }
@@ -165,7 +161,7 @@ impl State for Folder {
     fn raise_epoch(&self, at_least: u64) -> Boxed<'_, Result<u64, PortError>> {
         self.with(move |shared| {
             let rule = |epoch: u64| epoch.max(at_least);
-            let (_, after) = locked(&shared.database).change_epoch(rule)?;
+            let after = locked(&shared.database).change_epoch(rule)?;
             shared.epoch.store(after, Ordering::Release);
             Ok(after)
         })
@@ -199,5 +195,9 @@ impl State for Folder {
         count_max: usize,
     ) -> Boxed<'_, Result<Vec<Record>, PortError>> {
         self.with(move |shared| locked(&shared.journal).read(from, count_max))
+    }
+
+    fn journal_end(&self) -> Boxed<'_, Result<u64, PortError>> {
+        self.with(|shared| locked(&shared.journal).end())
     }
 }

@@ -38,6 +38,9 @@ const RECORD_BYTES_MAX: usize = 8 << 20;
 /// zstd's own default: records are small, and durable writes cost more than any level.
 const LEVEL: i32 = 3;
 
+/// The first sequence number of all.
+const FIRST: u64 = 1;
+
 /// The ending of a segment's name.
 const ENDING: &str = ".mjl";
 
@@ -65,6 +68,14 @@ struct Scan {
     good_until: u64,
     /// Bytes in the middle that belong to no good record.
     damaged_bytes: u64,
+}
+
+impl Scan {
+    /// Returns the sequence number after the last record of this segment.
+    fn end(&self, segment: &Path) -> u64 {
+        let first = || first_sequence(segment).unwrap_or(FIRST);
+        self.records.last().map_or_else(first, |(sequence, _)| sequence + 1)
+    }
 }
 
 impl Journal {
@@ -165,6 +176,14 @@ impl Journal {
         Ok(found)
     }
 
+    /// Returns the sequence number that the next record will have; only the last segment is read.
+    pub(super) fn end(&self) -> Result<u64, PortError> {
+        match self.segments()?.last() {
+            Some(last) => Ok(scan(&read_segment(last)?).end(last)),
+            None => Ok(FIRST),
+        }
+    }
+
     fn segments(&self) -> Result<Vec<PathBuf>, PortError> {
         let failed = |e| fault::path("list", &self.folder, e);
         let mut found = Vec::new();
@@ -186,14 +205,13 @@ impl Journal {
     fn find_tail(&mut self) -> Result<Tail, PortError> {
         let mut segments = self.segments()?;
         let Some(path) = segments.pop() else {
-            return self.new_segment(1);
+            return self.new_segment(FIRST);
         };
         let failed = |e| fault::path("open", &path, e);
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
         let bytes = read_segment(&path)?;
         let scan = scan(&bytes);
-        let first = first_sequence(&path).unwrap_or(1);
-        let next = scan.records.last().map_or(first, |(sequence, _)| sequence + 1);
+        let next = scan.end(&path);
         if scan.good_until == 0 {
             // Not even the magic is whole: the crash came while the segment was made.
             drop(file);

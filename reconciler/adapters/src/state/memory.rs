@@ -20,17 +20,20 @@ struct Inner {
     writer: Option<Owner>,
 }
 
+impl Inner {
+    /// The sequence number that the journal's next record will have.
+    fn end(&self) -> u64 {
+        self.journal.last().map_or(1, |last| last.sequence + 1)
+    }
+}
+
 struct MemoryLease {
     inner: Arc<Mutex<Inner>>,
-    before: u64,
 }
 
 impl Lease for MemoryLease {
     fn epoch(&self) -> u64 {
         locked(&self.inner).epoch
-    }
-    fn epoch_before(&self) -> u64 {
-        self.before
     }
 }
 
@@ -64,10 +67,9 @@ impl State for Memory {
                 format!("the state is in use by `{}`, process {}", other.command, other.pid),
             )));
         }
-        let before = inner.epoch;
         inner.epoch += 1;
         inner.writer = Some(owner.clone());
-        Self::ready(Ok(Box::new(MemoryLease { inner: self.0.clone(), before })))
+        Self::ready(Ok(Box::new(MemoryLease { inner: self.0.clone() })))
     }
 
     fn raise_epoch(&self, at_least: u64) -> Boxed<'_, Result<u64, PortError>> {
@@ -103,7 +105,7 @@ impl State for Memory {
 
     fn append<'a>(&'a self, record: &'a Record) -> Boxed<'a, Result<u64, PortError>> {
         let mut inner = locked(&self.0);
-        let sequence = inner.journal.last().map_or(1, |last| last.sequence + 1);
+        let sequence = inner.end();
         inner.journal.push(Record { sequence, ..record.clone() });
         Self::ready(Ok(sequence))
     }
@@ -116,5 +118,9 @@ impl State for Memory {
         let inner = locked(&self.0);
         let records = inner.journal.iter().filter(|r| r.sequence >= from).take(count_max);
         Self::ready(Ok(records.cloned().collect()))
+    }
+
+    fn journal_end(&self) -> Boxed<'_, Result<u64, PortError>> {
+        Self::ready(Ok(locked(&self.0).end()))
     }
 }

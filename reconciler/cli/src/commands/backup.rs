@@ -14,7 +14,7 @@ pub async fn run(global: &Global, args: &BackupArgs, ui: &Ui) -> Result<Exit, Cl
     let only = addresses(&args.addresses)?;
     let wired = wire(global)?;
     // A daemon may serve a request as soon as it is written.
-    let since = Some(operations::beside::next_sequence(&wired.world).await?);
+    let since = Some(wired.world.state.journal_end().await?);
     for address in &only {
         backup::request(&wired.world, address).await?;
     }

@@ -42,7 +42,7 @@ pub async fn run(global: &Global, args: &DaemonArgs, ui: &Ui) -> Result<Exit, Cl
             })?;
         tracing::info!(%address, "serving /healthz, /readyz and /metrics");
     }
-    let (told, passes_made) = watch::channel(None);
+    let (told, passes_made) = args.runbook.is_some().then(|| watch::channel(None)).unzip();
     let listener = Notify { board, told };
     let options =
         DaemonOptions { interval: Duration::from_secs(interval_s), passes_max: args.passes };
@@ -58,8 +58,8 @@ pub async fn run(global: &Global, args: &DaemonArgs, ui: &Ui) -> Result<Exit, Cl
         drop(listener);
         passes
     };
-    let (passes, ()) = match &args.runbook {
-        Some(file) => tokio::join!(work, keep_runbook(global, &wired, file, passes_made)),
+    let (passes, ()) = match args.runbook.as_ref().zip(passes_made) {
+        Some((file, made)) => tokio::join!(work, keep_runbook(global, &wired, file, made)),
         None => (work.await, ()),
     };
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
@@ -113,7 +113,8 @@ async fn keep_runbook(
 /// Tells systemd what each pass did.
 struct Notify {
     board: Arc<Board>,
-    told: watch::Sender<Option<Made>>,
+    /// Whoever keeps a runbook.
+    told: Option<watch::Sender<Option<Made>>>,
 }
 
 /// A pass, and how many steps were done before and after it looked at the world.
@@ -127,9 +128,9 @@ struct Made {
 impl PassListener for Notify {
     fn passed(&self, report: &PassReport<'_>) {
         self.board.passed(report);
-        if let Some(pass) = report.pass {
+        if let (Some(told), Some(pass)) = (&self.told, report.pass) {
             let done = report.summary.map_or(0, |summary| summary.done);
-            self.told.send_modify(|told| {
+            told.send_modify(|told| {
                 let before = told.as_ref().map_or(0, |made| made.after);
                 *told = Some(Made { pass: pass.clone(), before, after: before + done });
             });

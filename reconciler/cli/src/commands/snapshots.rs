@@ -23,7 +23,7 @@ pub async fn run(global: &Global, args: &SnapshotsArgs, ui: &Ui) -> Result<Exit,
     // What is proven is in our state; without one it is simply not known.
     let evidence = match wire::state_folder(global) {
         Ok(path) if path.join("state.db").exists() && args.direct.password_file.is_none() => {
-            runtime::memory::load(&Folder::open(&path)?, (0, 0)).await?.evidence
+            runtime::memory::load(&Folder::open(&path)?, 0).await?.evidence
         }
         _ => std::collections::BTreeMap::new(),
     };

@@ -46,8 +46,7 @@ impl Lowering<'_> {
         self.selected_types(spec, at);
         let types = spec.types.as_ref();
         let fits = |address: &Address, resource: &Resource| {
-            applications.as_ref().is_none_or(|a| a.contains(&address.application))
-                && resources.as_ref().is_none_or(|r| r.contains(address))
+            resources.as_ref().is_none_or(|r| r.contains(address))
                 && types.is_none_or(|t| t.iter().any(|t| t == resource.agent.template.as_str()))
                 && spec.labels.iter().flatten().all(|(k, v)| resource.labels.get(k) == Some(v))
         };

@@ -36,8 +36,6 @@ pub struct Owner {
 pub trait Lease: Send + Sync {
     /// Returns the epoch that this writer was given: one more than any before in this state.
     fn epoch(&self) -> u64;
-    /// Returns the epoch that the state carried before.
-    fn epoch_before(&self) -> u64;
 }
 
 /// A store.
@@ -63,4 +61,7 @@ pub trait State: Send + Sync {
         from: u64,
         count_max: usize,
     ) -> Boxed<'_, Result<Vec<Record>, PortError>>;
+    /// Returns the sequence number that the journal's next record will have, without reading what
+    /// came before.
+    fn journal_end(&self) -> Boxed<'_, Result<u64, PortError>>;
 }

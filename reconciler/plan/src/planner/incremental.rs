@@ -9,17 +9,17 @@ use jiff::Timestamp;
 use model::desired::Desired;
 use model::digest::Digest;
 use model::fingerprint::Fingerprint;
-use model::id::{Address, Name, SnapshotId, StepId};
+use model::id::{Address, Name, SnapshotId};
 use model::observed::{
     Memory, Observation, Observed, RecoveryPhase, RepositoryObservation, SnapshotInfo, is_proven,
 };
-use model::plan::{Condition, Deferred, Plan, RetentionVerdict, Step, Wait};
+use model::plan::{Condition, Deferred, Plan, RetentionVerdict, Step};
 use model::receipt::{ControlBody, Evidence, EvidenceKind};
 
 use super::{Digests, Draft, backups, erasure, expiry, recovery, repositories};
 use crate::alarms::alarms;
 use crate::condition::{Conditions, condition};
-use crate::gates::waits;
+use crate::gates::{Gates, waits};
 use crate::graph::Graph;
 use crate::index::{Index, RepositoryState, repository_state};
 use crate::view::{CLOCK_TOLERANCE, View};
@@ -243,12 +243,7 @@ impl<'d> Planner<'d> {
     }
 
     /// What each step of the last plan waits for at an instant.
-    pub(super) fn gates(
-        &self,
-        plan: &Plan,
-        now: Timestamp,
-        approvals: &BTreeSet<Digest>,
-    ) -> BTreeMap<StepId, Vec<Wait>> {
+    pub(super) fn gates(&self, plan: &Plan, now: Timestamp, approvals: &BTreeSet<Digest>) -> Gates {
         let view = View::over(&self.index, self.desired, &self.observed, now);
         waits(&view, &alarms(&view, &self.conditions), plan, approvals)
     }

@@ -1,17 +1,17 @@
 //! A planner that is kept from pass to pass together with the desired state that it speaks of.
 //! Called by the runtime's daemon.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use model::desired::Desired;
 use model::digest::Digest;
-use model::id::StepId;
 use model::observed::Observed;
-use model::plan::{Plan, Wait};
+use model::plan::Plan;
 
 use super::Planner;
+use crate::gates::Gates;
 
 // The planner borrows from the desired state beside it, which never moves.
 self_cell::self_cell!(
@@ -53,12 +53,7 @@ impl KeptPlanner {
     }
 
     /// Returns what each step of the last plan waits for, as [`crate::gates`] does.
-    pub fn gates(
-        &self,
-        plan: &Plan,
-        now: Timestamp,
-        approvals: &BTreeSet<Digest>,
-    ) -> BTreeMap<StepId, Vec<Wait>> {
+    pub fn gates(&self, plan: &Plan, now: Timestamp, approvals: &BTreeSet<Digest>) -> Gates {
         self.0.borrow_dependent().gates(plan, now, approvals)
     }
 }

@@ -96,7 +96,7 @@ fn end(draft: &mut Draft<'_, '_>, address: &Address, record: &RecoveryRecord) {
         finish(draft, address, record, true, reason);
         return;
     }
-    let Some(policy) = policy(draft, address).filter(|p| p.then != CommitThen::Wait) else {
+    let Some(policy) = view.policy(address).filter(|p| p.then != CommitThen::Wait) else {
         return;
     };
     let Some(after_s) = policy.commit_after_s else { return };
@@ -268,7 +268,7 @@ fn abandoned(
     let Some(kind) = kind(condition) else {
         return Some(format!("the resource is {}", condition.word()));
     };
-    match policy(draft, address).and_then(|policy| policy.on.get(&kind)) {
+    match draft.view.policy(address).and_then(|policy| policy.on.get(&kind)) {
         Some(Response::Restore) => None,
         _ => Some("no policy answers with a restore".to_owned()),
     }
@@ -477,10 +477,6 @@ fn elsewhere(draft: &mut Draft<'_, '_>, address: &Address) {
 }
 
 /// The policy that answers for a resource: the first by name.
-pub(super) fn policy<'a>(draft: &Draft<'_, 'a>, address: &Address) -> Option<&'a RecoveryPolicy> {
-    draft.view.policy(address)
-}
-
 pub(super) fn kind(condition: &Condition) -> Option<ConditionKind> {
     match condition {
         Condition::Lost { .. } => Some(ConditionKind::Lost),
@@ -495,7 +491,7 @@ pub(super) fn kind(condition: &Condition) -> Option<ConditionKind> {
 fn answer(draft: &mut Draft<'_, '_>, address: &Address) {
     let Some(condition) = draft.condition(address).cloned() else { return };
     let Some(kind) = kind(&condition) else { return };
-    let policy = policy(draft, address);
+    let policy = draft.view.policy(address);
     let response = policy.and_then(|p| p.on.get(&kind)).copied().unwrap_or(Response::Hold);
     draft.report.responses.insert(address.clone(), response);
     let word = condition.word();

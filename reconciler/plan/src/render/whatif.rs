@@ -66,23 +66,21 @@ fn lost_for_good(out: &mut Lines, gone: &[&Survival]) {
 }
 
 fn recovery(out: &mut Lines, n: usize, survival: &Survival) {
+    let mut line =
+        vec![(Label::Plain, format!("  {n}. ")), (Label::Id, survival.resource.to_string())];
     let Some(point) = &survival.point else {
         let why = survival.why.as_deref().unwrap_or_default();
-        out.push([
-            (Label::Plain, format!("  {n}. ")),
-            (Label::Id, survival.resource.to_string()),
-            (Label::Warning, format!(" {why}")),
-        ]);
+        line.push((Label::Warning, format!(" {why}")));
+        out.push(line);
         after(out, survival);
         return;
     };
     let unproven = if survival.proven { "" } else { ", NOT PROVEN" };
-    out.push([
-        (Label::Plain, format!("  {n}. ")),
-        (Label::Id, survival.resource.to_string()),
+    line.extend([
         (Label::Plain, format!(" from {} in {}", point.snapshot.short(), point.repository)),
         (Label::Bad, unproven.to_owned()),
     ]);
+    out.push(line);
     let over = match (survival.loss_s, survival.rpo_s) {
         (Some(loss), Some(rpo)) if loss > rpo => {
             format!(" — more than the {} that are promised", duration(rpo))

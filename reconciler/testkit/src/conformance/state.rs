@@ -57,6 +57,8 @@ async fn journal(state: &dyn State) {
     let empty = state.read_journal(0, 10).await.expect("an empty journal is read");
     assert!(empty.is_empty(), "an empty journal has no records");
     for n in 1..=5_u64 {
+        let end = state.journal_end().await.expect("the end is looked up");
+        assert_eq!(end, n, "the end is known before each record");
         let given = state.append(&record(&format!("{n}"))).await.expect("append");
         assert_eq!(given, n, "sequence numbers grow by one from 1");
     }
@@ -70,8 +72,8 @@ async fn leases(state: &dyn State, second: &dyn State) {
     let nobody = state.writer().await.expect("the writer is looked up");
     assert!(nobody.is_none(), "nobody writes at first");
     let lease = state.acquire(&owner("daemon")).await.expect("a free state is acquired");
-    assert_eq!(lease.epoch(), lease.epoch_before() + 1, "an epoch is one more than before");
     let first = lease.epoch();
+    assert!(first > 0, "a writer has an epoch");
     let Err(refusal) = second.acquire(&owner("apply")).await else {
         panic!("a second writer is refused");
     };
@@ -86,8 +88,7 @@ async fn leases(state: &dyn State, second: &dyn State) {
     assert_eq!(kept, first + 10, "an epoch never falls");
     drop(lease);
     let lease = second.acquire(&owner("apply")).await.expect("a state given back is free");
-    assert_eq!(lease.epoch_before(), first + 10, "the next writer knows the epoch before");
-    assert_eq!(lease.epoch(), first + 11, "and gets one more");
+    assert_eq!(lease.epoch(), first + 11, "the next writer gets one more than the one before");
 }
 
 async fn list(state: &dyn State) -> Vec<(String, Vec<u8>)> {

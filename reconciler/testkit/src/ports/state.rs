@@ -18,16 +18,11 @@ struct SimulatedLease {
     world: SharedWorld,
     actor: usize,
     state: usize,
-    before: u64,
 }
 
 impl Lease for SimulatedLease {
     fn epoch(&self) -> u64 {
         self.world.lock().states[self.state].epoch
-    }
-
-    fn epoch_before(&self) -> u64 {
-        self.before
     }
 }
 
@@ -58,12 +53,10 @@ impl State for SimulatedState {
                     format!("the state is in use by `{}`, process {}", other.command, other.pid),
                 ));
             }
-            let before = store.epoch;
             store.epoch += 1;
             store.writer = Some((actor, owner.clone()));
             // Given back when it is dropped, on the way to the caller as well.
-            let lease: Box<dyn Lease> =
-                Box::new(SimulatedLease { world: shared, actor, state, before });
+            let lease: Box<dyn Lease> = Box::new(SimulatedLease { world: shared, actor, state });
             Ok(lease)
         };
         Box::pin(self.0.call(Op::StateAcquire, &owner.command, None, act))
@@ -120,9 +113,9 @@ impl State for SimulatedState {
         let (state, actor) = (self.state(), self.0.actor);
         let act = move |world: &mut World, _| {
             world.on_journal(actor, record);
-            let journal = &mut world.states[state].journal;
-            let sequence = journal.last().map_or(1, |last| last.sequence + 1);
-            journal.push(Record { sequence, ..record.clone() });
+            let store = &mut world.states[state];
+            let sequence = store.journal_end();
+            store.journal.push(Record { sequence, ..record.clone() });
             Ok(sequence)
         };
         Box::pin(self.0.call(Op::StateAppend, "", None, act))
@@ -138,6 +131,12 @@ impl State for SimulatedState {
             let records = world.states[state].journal.iter();
             Ok(records.filter(|r| r.sequence >= from).take(count_max).cloned().collect())
         };
+        Box::pin(self.0.call(Op::StateReadJournal, "", None, act))
+    }
+
+    fn journal_end(&self) -> Boxed<'_, Result<u64, PortError>> {
+        let state = self.state();
+        let act = move |world: &mut World, _| Ok(world.states[state].journal_end());
         Box::pin(self.0.call(Op::StateReadJournal, "", None, act))
     }
 }

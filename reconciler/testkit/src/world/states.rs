@@ -24,8 +24,9 @@ pub struct Lineage {
 pub struct Doubt {
     /// When it was lost or went back.
     pub since_ms: i64,
-    /// The epoch that is left; what was written under a higher one shows that it went back. What
-    /// was written later under the same epoch, by a start that the copy knows, does not show.
+    /// The last epoch under which it is known to have looked at a repository; what was written
+    /// under a higher one shows that it went back. What was written later under the same epoch, by
+    /// a start that the copy knows, does not show.
     pub epoch: u64,
     /// Under which name it wrote, as far as it still knows; `None`: it knows nothing.
     pub writer: Option<String>,
@@ -55,10 +56,20 @@ pub struct StateStore {
 }
 
 impl StateStore {
+    /// Returns the sequence number that the journal's next record will have.
+    pub fn journal_end(&self) -> u64 {
+        self.journal.last().map_or(1, |last| last.sequence + 1)
+    }
+
     /// Returns the doubt in which this memory is when it takes the place of one that knew more.
     pub fn doubted_since(&self, since_ms: i64) -> Doubt {
-        let metas = self.records.get(kind::META);
-        let writer = metas.and_then(|metas| metas.get(meta::WRITER_ID));
-        Doubt { since_ms, epoch: self.epoch, writer: writer.and_then(runtime::memory::decode) }
+        let of = |kind| self.records.get(kind).into_iter().flatten();
+        let writer = of(kind::META).find(|(key, _)| *key == meta::WRITER_ID);
+        let looked = of(kind::SETTLED).filter_map(|(_, epoch)| runtime::memory::decode(epoch));
+        Doubt {
+            since_ms,
+            epoch: looked.max().unwrap_or(0),
+            writer: writer.and_then(|(_, name)| runtime::memory::decode(name)),
+        }
     }
 }
