@@ -1,11 +1,12 @@
 //! Texts of which an observation of a fleet holds millions: shared ones, and hex digits as bytes.
 //! Both look like the text that they are wherever they are read, printed or written.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
 
 /// A text of one pointer, whose clones share it.
@@ -153,9 +154,9 @@ impl<'de> Deserialize<'de> for Hex {
 /// Makes equal texts one, while many snapshots are read.
 #[derive(Debug, Default)]
 pub struct Interner {
-    texts: HashSet<Text>,
-    lists: HashSet<Arc<Vec<String>>>,
-    tags: HashSet<Arc<BTreeSet<String>>>,
+    texts: IndexSet<Text>,
+    lists: IndexSet<Arc<Vec<String>>>,
+    tags: IndexSet<Arc<BTreeSet<String>>>,
 }
 
 impl Interner {
@@ -175,10 +176,12 @@ impl Interner {
     }
 }
 
-fn share<T: Clone + Eq + Hash>(known: &mut HashSet<T>, value: &mut T) {
+fn share<T: Clone + Eq + Hash>(known: &mut IndexSet<T>, value: &mut T) {
     match known.get(value) {
         Some(first) => value.clone_from(first),
-        None => drop(known.insert(value.clone())),
+        None => {
+            known.insert(value.clone());
+        }
     }
 }
 
