@@ -217,7 +217,8 @@ fn a_step_that_failed_lately_waits() {
     let waits = |world: World, step: &str, wait_s| {
         let until = now() + jiff::SignedDuration::from_secs(wait_s);
         let backoff = Backoff { failures: 2, until, error: "disk full".to_owned() };
-        let world = world.with(|w| drop(w.observed.memory.backoff.insert(step.to_owned(), backoff)));
+        let world =
+            world.with(|w| drop(w.observed.memory.backoff.insert(step.to_owned(), backoff)));
         world.steps().contains(&format!("{step} waits backoff"))
     };
     let backup = "backup/shop/files/local";
