@@ -21,6 +21,9 @@ use support::{fleet, read, render, resource, streams, write};
 use tempfile::TempDir;
 use testkit::conformance::agents::{Subject, conformance};
 
+/// Where the data stands among the streams.
+const DUMP: usize = 1;
+
 const PASSWORD: &str = "p@ss 'word' \\ ü";
 
 /// A server of the test's own, reached through a socket in its folder.
@@ -188,8 +191,11 @@ async fn a_probe_and_a_backup_tell_what_is_there_and_what_is_wrong() {
     assert_eq!(taken.counts, marker.counts);
     assert_eq!(taken.identity, marker.identity);
     assert!(taken.counters["lsn"] >= marker.counters["lsn"]);
-    assert!(streams[0].starts_with(b"PGDMP"));
-    assert!(String::from_utf8_lossy(&streams[1]).contains("CREATE ROLE postgres"));
+    let text = |n: usize| String::from_utf8_lossy(&streams[n]).into_owned();
+    assert!(text(0).contains("CREATE DATABASE :\"db\" TEMPLATE template0 ENCODING 'UTF8'"));
+    assert!(streams[DUMP].starts_with(b"PGDMP"));
+    assert_eq!(text(2), "ALTER DATABASE :\"db\" OWNER TO postgres;\n");
+    assert!(text(3).contains("CREATE ROLE postgres"));
 
     let wrong = fleet(&server.temp.path().join("scratch"), &[("pg", "guess-me-not")]);
     let agent = resource(server.agent("shop", serde_json::json!({})));
@@ -216,13 +222,13 @@ async fn a_backup_holds_one_moment_and_a_server_that_dies_fails_it() {
     let hooks = Hooks::default();
     let mut opened = server.fleet().open(&agent, &hooks, &cancel).await.unwrap();
     server.sql("shop", "DELETE FROM \"Odd \"\"schema\".\"t'1\"");
-    let dump = read(streams(&mut opened).remove(0));
+    let dump = read(streams(&mut opened).remove(DUMP));
     opened.close.close(false).await.unwrap();
     let text = String::from_utf8_lossy(&dump);
     assert!(text.contains("1000\n"), "rows that were deleted after the snapshot are in");
 
     let mut opened = server.fleet().open(&agent, &hooks, &cancel).await.unwrap();
-    let mut stream = streams(&mut opened).remove(0);
+    let mut stream = streams(&mut opened).remove(DUMP);
     server.down();
     let mut buffer = vec![0; 1 << 16];
     while let Ok(count) = stream.source.read(&mut buffer) {
@@ -265,7 +271,7 @@ impl Subject for Database<'_> {
     }
     fn load(&self, beside: Beside) -> Boxed<'_, ()> {
         let Beside::Streams(mut sinks) = beside else { panic!("streams") };
-        write(sinks.remove(0).sink, &self.restored.lock().unwrap());
+        write(sinks.remove(DUMP).sink, &self.restored.lock().unwrap());
         Box::pin(std::future::ready(()))
     }
     fn read(&self) -> Boxed<'_, Option<String>> {
@@ -280,7 +286,7 @@ async fn recoveries_of_databases_conform() {
     for name in ["shop", "Odd \"name' $(x) ü"] {
         server.make(name, "restored");
         let (taken, mut streams) = server.backup(name).await.unwrap();
-        let restored = Mutex::new(streams.remove(0));
+        let restored = Mutex::new(streams.remove(DUMP));
         let subject = Database { server: &server, name, restored };
         conformance(&|| Box::new(server.fleet()), &subject).await;
         let Observation::Known { marker, .. } = server.probe(name).await else { panic!() };

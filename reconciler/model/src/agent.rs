@@ -90,6 +90,9 @@ pub struct Stream {
 pub struct Load {
     /// The file's name in the snapshot.
     pub stream: String,
+    /// A point without it comes back all the same: one of a version that did not store it.
+    #[serde(default)]
+    pub optional: bool,
     /// The command that reads it.
     pub command: Command,
 }

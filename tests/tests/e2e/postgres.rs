@@ -43,6 +43,53 @@ fn a_dropped_database_comes_back_with_every_row() {
     world.judge();
 }
 
+/// What a dump leaves out, each as one line.
+const PROPERTIES: &str = r#"
+    SELECT pg_get_userbyid(datdba) || ' ' || pg_encoding_to_char(encoding) || ' ' || datcollate,
+           datconnlimit, shobj_description(d.oid, 'pg_database'),
+           ARRAY(SELECT a::text FROM unnest(datacl) AS a ORDER BY 1),
+           ARRAY(SELECT setrole::regrole || ': ' || array_to_string(setconfig, ', ')
+                 FROM pg_db_role_setting WHERE setdatabase = d.oid ORDER BY 1)
+    FROM pg_database AS d WHERE datname = 'shop'"#;
+
+#[test]
+fn a_database_comes_back_with_what_a_dump_leaves_out() {
+    let server = Cluster::start();
+    let world = world(&server);
+    server.query("postgres", "DROP DATABASE shop");
+    // Another locale than the server's, and what would be in the way of a restore.
+    for statement in [
+        "CREATE ROLE \"the 'owner'\"",
+        "CREATE ROLE clerk",
+        "CREATE DATABASE shop OWNER \"the 'owner'\" TEMPLATE template0 ENCODING 'SQL_ASCII' \
+         LC_COLLATE 'C' LC_CTYPE 'C' CONNECTION LIMIT 7",
+        "COMMENT ON DATABASE shop IS 'it''s\n\\if ours'",
+        "REVOKE CONNECT ON DATABASE shop FROM PUBLIC",
+        "GRANT CONNECT ON DATABASE shop TO clerk WITH GRANT OPTION",
+        "GRANT CREATE, TEMPORARY ON DATABASE shop TO clerk",
+    ] {
+        server.query("postgres", statement);
+    }
+    server.query("shop", "CREATE TABLE sold (what text); INSERT INTO sold VALUES ('a lamp')");
+    for statement in [
+        "ALTER DATABASE shop SET search_path TO \"$user\", \"odd \"\"one\", public",
+        "ALTER DATABASE shop SET app.tenant TO 'the ''first'''",
+        "ALTER DATABASE shop SET default_transaction_read_only TO on",
+        "ALTER ROLE clerk IN DATABASE shop SET work_mem TO '64MB'",
+        "ALTER ROLE clerk IN DATABASE shop SET temp_tablespaces TO ''",
+    ] {
+        server.query("postgres", statement);
+    }
+    let before = server.query("postgres", PROPERTIES);
+    assert!(before.contains("SQL_ASCII C|7|it's"), "{before}");
+    world.run(&["apply"]).ends(0);
+    server.query("postgres", "DROP DATABASE shop");
+    world.run(&["apply"]).ends(0);
+    assert_eq!(server.query("postgres", PROPERTIES), before);
+    assert_eq!(server.query("shop", "SELECT what FROM sold"), "a lamp");
+    world.judge();
+}
+
 #[test]
 fn a_server_that_is_down_is_unknown_and_never_lost() {
     let mut server = Cluster::start();

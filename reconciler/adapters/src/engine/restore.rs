@@ -1,5 +1,6 @@
 //! Brings a snapshot back: a folder through the mover, streams into their programs.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use model::cancel::Cancel;
@@ -90,15 +91,20 @@ fn streams(
     cancel: &Cancel,
 ) -> Result<Restored, PortError> {
     let id = parse_id(snapshot)?;
-    let mut stored = 0;
-    repository.ls(&id, cancel, &mut |_, _| {
-        stored += 1;
+    let mut stored = BTreeSet::new();
+    repository.ls(&id, cancel, &mut |path, _| {
+        stored.insert(path.to_vec());
         Ok(true)
     })?;
+    let path = |sink: &NamedSink| format!("/{}", sink.name);
+    let sinks: Vec<NamedSink> = sinks
+        .into_iter()
+        .filter(|sink| !sink.optional || stored.contains(path(sink).as_bytes()))
+        .collect();
     // Streams that a template stores and does not load (roles of a server) leave no common digest.
-    let whole = stored == sinks.len();
+    let whole = stored.len() == sinks.len();
     let mut feeding = Feeding::new(progress, cancel);
-    for NamedSink { name, sink } in sinks {
+    for NamedSink { name, sink, .. } in sinks {
         let path = format!("/{name}");
         feeding.begin(&name, sink);
         let read = repository.dump(&id, path.as_bytes(), &mut feeding, cancel);

@@ -275,6 +275,10 @@ pub struct RecoveryStepsSpec {
 pub struct LoadSpec {
     /// The stream's name.
     pub stream: String,
+    /// A point without it comes back all the same, such as one that was made before the template
+    /// had this stream.
+    #[serde(default)]
+    pub optional: bool,
     /// The command that reads it from standard input, with its arguments.
     #[schemars(length(min = 1))]
     pub run: Vec<ArgSpec>,

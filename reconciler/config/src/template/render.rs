@@ -174,6 +174,7 @@ impl Job<'_, '_> {
             let at = format!("/recovery/load/{index}");
             Load {
                 stream: self.plain(&format!("{at}/stream"), &load.stream, "a stream's name"),
+                optional: load.optional,
                 command: self.command(&at, &load.run, None, load.timeout.as_deref()),
             }
         });

@@ -86,6 +86,8 @@ pub enum Beside {
 pub struct NamedSink {
     /// The file's name in the snapshot.
     pub name: String,
+    /// A snapshot without it is whole all the same; its program is then not started.
+    pub optional: bool,
     /// Takes its bytes.
     pub sink: Box<dyn StreamSink>,
 }

@@ -176,7 +176,11 @@ fn database() -> Agent {
         ],
         recovery: Some(RecoverySteps {
             prepare: vec![run(vec![text("make"), text("it's")], Some("CREATE;\nEND\n"))],
-            load: vec![Load { stream: "data.dump".to_owned(), command: run(load, None) }],
+            load: vec![Load {
+                stream: "data.dump".to_owned(),
+                optional: false,
+                command: run(load, None),
+            }],
             swap: vec![run(vec![text("swap")], None)],
             commit: vec![run(vec![text("drop")], Some("DROP;\n"))],
             ..RecoverySteps::default()
@@ -209,7 +213,11 @@ fn a_file_that_our_own_tool_loads_is_moved_into_its_place() {
         file.env.clear();
         file.with.insert("path".to_owned(), "/srv/a b.db".to_owned());
         file.recovery = Some(RecoverySteps {
-            load: vec![Load { stream: "data.dump".to_owned(), command: command.clone() }],
+            load: vec![Load {
+                stream: "data.dump".to_owned(),
+                optional: false,
+                command: command.clone(),
+            }],
             prepare: vec![command.clone()],
             swap: vec![command],
             ..RecoverySteps::default()

@@ -138,11 +138,21 @@ async fn restored(
     spec: &RepositorySpec,
     id: &SnapshotId,
 ) -> Result<(Vec<u8>, Option<String>), PortError> {
-    let kept = Kept::default();
-    let sink = NamedSink { name: "dump".to_owned(), sink: Box::new(kept.clone()) };
-    let into = Beside::Streams(vec![sink]);
+    let (kept, later) = (Kept::default(), Kept::default());
+    let sink = |name: &str, optional: bool, kept: &Kept| NamedSink {
+        name: name.to_owned(),
+        optional,
+        sink: Box::new(kept.clone()),
+    };
+    // A stream that templates stored only later than this point was made.
+    let into = Beside::Streams(vec![sink("later", true, &later), sink("dump", false, &kept)]);
     let done = engine.restore(spec, id, &[], into, &Silent, &Cancel::default()).await?;
     assert!(done.failures.is_empty(), "all came back: {:?}", done.failures);
+    let into = Beside::Streams(vec![sink("later", false, &Kept::default())]);
+    let none = engine.restore(spec, id, &[], into, &Silent, &Cancel::default()).await;
+    assert!(none.is_err(), "a stream that is not optional must be there");
+    let (bytes, finished) = later.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    assert!(bytes.is_empty() && !finished, "a program without its stream is not started");
     let (bytes, finished) = kept.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
     assert!(finished, "a sink is told the end");
     Ok((bytes, done.digest))

@@ -302,7 +302,11 @@ impl Agents for SimulatedAgents {
                         name: DUMP.to_owned(),
                         bytes: Vec::new(),
                     };
-                    Beside::Streams(vec![NamedSink { name: DUMP.to_owned(), sink: Box::new(sink) }])
+                    Beside::Streams(vec![NamedSink {
+                        name: DUMP.to_owned(),
+                        optional: false,
+                        sink: Box::new(sink),
+                    }])
                 }
             })
         })

@@ -333,9 +333,13 @@ impl Engine for SimulatedEngine {
                 self.0.call(Op::EngineRestore, &snapshot.short(), Some(cancel), act).await?;
             if let Beside::Streams(sinks) = into {
                 for mut named in sinks {
-                    let bytes = files.get(&named.name).ok_or_else(|| {
-                        PortError::terminal("StreamMissing", "the snapshot lacks a stream")
-                    })?;
+                    let Some(bytes) = files.get(&named.name) else {
+                        if named.optional {
+                            continue;
+                        }
+                        let what = "the snapshot lacks a stream";
+                        return Err(PortError::terminal("StreamMissing", what));
+                    };
                     named.sink.write_all(bytes).map_err(|error| {
                         PortError::transient("WriteFailed", "a stream broke").with_source(error)
                     })?;

@@ -82,7 +82,8 @@ impl Recovery {
                 cancel.clone(),
                 self.holes.scratch.clone(),
             );
-            sinks.push(NamedSink { name: load.stream.clone(), sink: Box::new(sink) });
+            let (name, optional) = (load.stream.clone(), load.optional);
+            sinks.push(NamedSink { name, optional, sink: Box::new(sink) });
         }
         Ok(sinks)
     }
