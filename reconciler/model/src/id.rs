@@ -184,7 +184,7 @@ macro_rules! opaque_id {
     };
 }
 
-/// A snapshot in a repository: 64 hex digits. There are millions of them, so they are held as bytes.
+/// A snapshot in a repository: 64 hex digits, held as bytes because there are millions of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SnapshotId(pub(crate) Hex);

@@ -1,8 +1,9 @@
 //! The nouns of Mainstay, their ids, digests and persisted shapes, and the ports: traits over plain
 //! types by which everything outside is reached.
 //!
-//! In reading order: `id`, `text` and `digest` name things; `desired` is what git asks for; `observed` what
-//! is there; `plan` what shall be done and why; `receipt` and `journal` what was done.
+//! In reading order: `id`, `text` and `digest` name things; `desired` is what git asks for;
+//! `observed` what is there; `plan` what shall be done and why; `receipt` and `journal` what was
+//! done.
 //!
 //! Must not contain: tokio, git2, file system, clocks, environment, printing.
 

@@ -165,7 +165,7 @@ impl Inner {
         let result = (|| {
             let repository = self.openings.open(spec)?;
             let mut options = BackupOptions::new(hostname, receipt.taken_at);
-            options.parent = parent.as_ref().and_then(|id| Id::parse(&id.to_string()));
+            options.parent = parent.as_ref().and_then(|id| Id::parse(id.to_string()));
             let mut stored = receipt;
             let finishing = |summary: &BackupSummary| {
                 complete(&mut stored, summary);

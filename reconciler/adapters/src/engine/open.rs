@@ -219,6 +219,6 @@ pub fn unknown(error: &PortError) -> RepositoryObservation {
 
 /// Returns a snapshot's id in the engine's shape.
 pub fn parse_id(id: &SnapshotId) -> Result<Id, PortError> {
-    Id::parse(&id.to_string())
+    Id::parse(id.to_string())
         .ok_or_else(|| PortError::terminal("BadSnapshotId", format!("`{id}` is no snapshot id")))
 }
