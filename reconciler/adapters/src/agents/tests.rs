@@ -169,7 +169,7 @@ async fn a_recovery_of_commands_takes_streams() {
     load.argv.push(Arg(vec![Piece::Hole("token".to_owned())]));
     let steps = RecoverySteps {
         state: vec![shell("echo '{\"phase\":\"beside\"}'")],
-        load: vec![Load { stream: "data".to_owned(), command: load }],
+        load: vec![Load { stream: "data".to_owned(), command: load, optional: false }],
         swap: vec![shell("echo '{\"kept\":\"there\"}'")],
         ..RecoverySteps::default()
     };
