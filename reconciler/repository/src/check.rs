@@ -50,7 +50,7 @@ pub struct CheckOptions {
     pub depth: Depth,
     /// Only what these snapshots need; empty for all snapshots and all packs.
     pub snapshots: Vec<Id>,
-    /// Threads that read; 0 for one per processor.
+    /// Threads that read; 0 for one per processor, or five where the storage takes as many at once.
     pub threads: usize,
 }
 
@@ -366,10 +366,7 @@ impl Checker<'_> {
 
     /// Reads packs whole: name, header and every blob.
     fn data(&self, packs: &[(PackBlobs, u64)], threads: usize) -> Result<(), PortError> {
-        let threads = match threads {
-            0 => std::thread::available_parallelism().map_or(2, usize::from).min(16),
-            n => n.min(64),
-        };
+        let threads = self.store.readers(threads);
         let next = std::sync::atomic::AtomicUsize::new(0);
         let total: u64 = packs.iter().map(|(_, size)| size).sum();
         self.meter.bytes_total.store(total, std::sync::atomic::Ordering::Relaxed);

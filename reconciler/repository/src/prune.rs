@@ -42,7 +42,8 @@ pub struct PruneOptions {
     pub repack_bytes_max: u64,
     /// Only says what would be done.
     pub dry_run: bool,
-    /// Threads; 0 for one per processor.
+    /// Threads; 0 for one per processor. Packs are then read by five where the storage takes as many
+    /// at once.
     pub threads: usize,
 }
 
@@ -313,18 +314,15 @@ pub(crate) fn transfer(
     threads: usize,
     cancel: &Cancel,
 ) -> Result<(), PortError> {
-    let threads = match threads {
-        0 => std::thread::available_parallelism().map_or(2, usize::from).min(16),
-        n => n.min(64),
-    };
-    let sealers = (0..threads)
+    let sealers = (0..crate::store::workers(threads))
         .map(|_| {
             let data = Sealer::new(session.store, BlobKind::Data)?;
             let tree = Sealer::new(session.store, BlobKind::Tree)?;
             Ok(Mutex::new((data, tree)))
         })
         .collect::<Result<Vec<_>, PortError>>()?;
-    fetch::fetch(from, index, wanted, threads, cancel, &|want, fetched, thread| {
+    let readers = from.readers(threads);
+    fetch::fetch(from, index, wanted, readers, cancel, &|want, fetched, thread| {
         let Fetched::Blob { plain, packed } = fetched else {
             let Fetched::Lost(e) = fetched else { return Ok(()) };
             return Err(crate::store::damaged(e.chain()));
@@ -332,7 +330,8 @@ pub(crate) fn transfer(
         if !session.claim(want.blob.kind, &want.blob.id) {
             return Ok(());
         }
-        let mut pair = sealers[thread].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pair =
+            sealers[thread % sealers.len()].lock().unwrap_or_else(PoisonError::into_inner);
         let sealer = if want.blob.kind == BlobKind::Data { &mut pair.0 } else { &mut pair.1 };
         session.put_packed(sealer, &want.blob, plain, packed)
     })?;

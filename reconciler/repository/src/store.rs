@@ -41,7 +41,25 @@ pub(crate) fn damaged(what: impl Into<String>) -> PortError {
     PortError::terminal(DAMAGED, what)
 }
 
+/// Readers of one check, copy or prune where the storage is far away and they wait more than they
+/// work, as many as restic's by default: each holds a pack in memory.
+const READERS_MAX: usize = 5;
+
+/// How many threads work when so many are asked for; 0: as many as there are processors.
+pub(crate) fn workers(threads: usize) -> usize {
+    match threads {
+        0 => std::thread::available_parallelism().map_or(2, usize::from).min(16),
+        n => n.min(64),
+    }
+}
+
 impl Store {
+    /// How many threads read packs when so many workers are asked for.
+    pub(crate) fn readers(&self, threads: usize) -> usize {
+        let more = if threads == 0 { self.storage.connections().min(READERS_MAX) } else { 0 };
+        workers(threads).max(more)
+    }
+
     /// Loads, authenticates and decompresses a file of JSON.
     pub(crate) fn load(&self, kind: FileKind, id: &Id) -> Result<Vec<u8>, PortError> {
         let (name, data) = self.fetch(kind, id)?;

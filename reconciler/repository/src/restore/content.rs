@@ -178,10 +178,7 @@ impl Gatherer {
 impl Window {
     /// Fetches and writes all of it.
     fn write(mut self, context: &Context<'_>) -> Result<(), PortError> {
-        let threads = match context.options.threads {
-            0 => std::thread::available_parallelism().map_or(2, usize::from).min(16),
-            n => n.min(64),
-        };
+        let threads = crate::store::workers(context.options.threads);
         let connections = context.store.storage.connections();
         let wanted = std::mem::take(&mut self.wanted);
         let wanted = self.unmatched(context, wanted, threads)?;
