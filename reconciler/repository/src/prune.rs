@@ -42,8 +42,8 @@ pub struct PruneOptions {
     pub repack_bytes_max: u64,
     /// Only says what would be done.
     pub dry_run: bool,
-    /// Threads; 0 for one per processor. Packs are then read by five where the storage takes as many
-    /// at once.
+    /// Threads; 0 for one per processor. Packs are then read by five where the storage takes as
+    /// many at once.
     pub threads: usize,
 }
 

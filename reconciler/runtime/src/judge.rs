@@ -7,6 +7,7 @@ use model::desired::{Desired, Erasure, RepositorySpec};
 use model::error::PortError;
 use model::id::Name;
 use model::observed::{Observed, RepositoryObservation, SnapshotInfo};
+use model::ports::state::Change;
 
 use crate::memory::{self, kind, meta};
 use crate::world::World;
@@ -72,17 +73,22 @@ pub(crate) async fn judge_memory(
         }
     }
     changes.extend(of_gone_points(observed).map(|step| memory::unset(kind::BACKOFF, step)));
-    // An erasure cools off from here on; one that is gone or changed begins anew when it returns.
-    let wanted: BTreeSet<_> = desired.erasures.values().map(Erasure::digest).collect();
-    for digest in wanted.iter().filter(|d| !observed.memory.erasures.contains_key(*d)) {
-        changes.push(memory::set(kind::ERASURE, digest.to_string(), &observed.at)?);
-    }
-    for digest in observed.memory.erasures.keys().filter(|d| !wanted.contains(*d)) {
-        changes.push(memory::unset(kind::ERASURE, digest.to_string()));
-    }
+    changes.extend(erasures(desired, observed)?);
     let newest = observed.memory.newest_instant.max(Some(observed.at));
     changes.push(memory::set(kind::META, meta::NEWEST_INSTANT, &newest)?);
     world.state.write(&changes).await
+}
+
+/// An erasure cools off from its first sight on; one that is gone or changed begins anew when it
+/// returns.
+fn erasures(desired: &Desired, observed: &Observed) -> Result<Vec<Change>, PortError> {
+    let known = &observed.memory.erasures;
+    let wanted: BTreeSet<_> = desired.erasures.values().map(Erasure::digest).collect();
+    let new = wanted.iter().filter(|digest| !known.contains_key(*digest));
+    let gone = known.keys().filter(|digest| !wanted.contains(*digest));
+    new.map(|digest| memory::set(kind::ERASURE, digest.to_string(), &observed.at))
+        .chain(gone.map(|digest| Ok(memory::unset(kind::ERASURE, digest.to_string()))))
+        .collect()
 }
 
 /// Whether one of some repositories holds a point of a desired resource that this state did not
