@@ -18,6 +18,7 @@ use mainstay_adapters::storage::named::{self, FromEnvironment};
 use mainstay_tests::proxy::Distance;
 use mainstay_tests::services::{SECRET, Service, USER};
 use model::cancel::Cancel;
+use model::digest::Digest;
 use model::ports::mover::WalkRequest;
 use model::ports::storage::{FileKind, Storage};
 use model::progress::Silent;
@@ -197,8 +198,10 @@ fn keys(count: usize) {
         fs::create_dir_all(packs.join(format!("{shard:02x}"))).unwrap();
     }
     for n in 0..count {
-        let name = format!("{:02x}{n:062x}", n % 256);
-        fs::write(packs.join(&name[..2]).join(&name), "").unwrap();
+        // As different as the digests that names are.
+        let name = Digest::of_bytes("key", &n.to_le_bytes());
+        let name = name.as_str();
+        fs::write(packs.join(&name[..2]).join(name), "").unwrap();
     }
     let place = format!("s3:{}/bench", server.url());
     let output = Command::new(std::env::current_exe().unwrap())
@@ -208,7 +211,9 @@ fn keys(count: usize) {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    print!("{}", String::from_utf8_lossy(&output.stdout));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.starts_with(&format!("{count} keys in ")), "all are listed: {said}");
+    print!("{said}");
 }
 
 /// The listing itself, in a process whose memory is only its own.
