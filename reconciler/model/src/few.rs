@@ -161,8 +161,8 @@ impl Numbers {
     }
 
     /// The numbers and their names, by name.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&Text, &u64)> + ExactSizeIterator {
-        self.0.as_slice().iter().map(|(name, number)| (name, number))
+    pub fn iter(&self) -> <&Self as IntoIterator>::IntoIter {
+        self.into_iter()
     }
 
     /// The numbers, by name.

@@ -51,15 +51,14 @@ impl Fingerprint {
     pub fn repository(&mut self, name: &Name, seen: &RepositoryObservation) {
         let mut bag = Bag::default();
         if let RepositoryObservation::Known { snapshots, .. } = seen {
-            snapshots.iter().for_each(|info| bag.add(info.id.to_string().as_bytes()));
+            snapshots.iter().for_each(|info| add(&mut bag, info));
         }
         self.snapshots.insert(name.clone(), bag);
     }
 
-    /// Notes that a repository has one snapshot more. A snapshot's id is the digest of what it
-    /// says, so it stands for all of it.
+    /// Notes that a repository has one snapshot more.
     pub fn snapshot(&mut self, repository: &Name, info: &SnapshotInfo) {
-        self.snapshots.entry(repository.clone()).or_default().add(info.id.to_string().as_bytes());
+        add(self.snapshots.entry(repository.clone()).or_default(), info);
     }
 
     /// Notes that what is proven of a snapshot changed.
@@ -129,6 +128,11 @@ enum Repository<'o> {
         sizes: (Option<u64>, Option<u64>),
     },
     Other(&'o RepositoryObservation),
+}
+
+/// A snapshot's id is the digest of what it says, so it stands for all of it.
+fn add(bag: &mut Bag, info: &SnapshotInfo) {
+    info.id.0.read(|digits| bag.add(digits.as_bytes()));
 }
 
 fn replace<K: Serialize, V: Serialize>(

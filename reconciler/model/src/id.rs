@@ -192,11 +192,12 @@ pub struct SnapshotId(pub(crate) Hex);
 impl SnapshotId {
     /// Returns the first eight characters, for people.
     pub fn short(&self) -> String {
-        let mut text = self.to_string();
-        if let Some((end, _)) = text.char_indices().nth(8) {
-            text.truncate(end);
-        }
-        text
+        self.digits(8)
+    }
+
+    /// Returns the first characters, all of an id that has fewer.
+    pub fn digits(&self, count: usize) -> String {
+        self.0.read(|text| text.get(..count).unwrap_or(text).to_owned())
     }
 
     /// Whether the id begins so.

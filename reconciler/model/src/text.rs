@@ -40,7 +40,7 @@ impl Hex {
     }
 
     /// Lets a function read the text, without an allocation.
-    fn read<R>(&self, read: impl FnOnce(&str) -> R) -> R {
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&str) -> R) -> R {
         match &self.0 {
             Held::Bytes(bytes) => {
                 let mut digits = [0; BYTES * 2];

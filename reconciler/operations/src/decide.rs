@@ -86,6 +86,9 @@ pub(crate) async fn remember(
     by: &str,
     epoch: u64,
 ) -> Result<(), PortError> {
+    if approvals.is_empty() {
+        return Ok(());
+    }
     let at = world.clock.now();
     let changes = approvals.iter().map(|(_, d)| memory::set(kind::APPROVAL, d.to_string(), &at));
     world.state.write(&changes.collect::<Result<Vec<_>, _>>()?).await?;

@@ -38,6 +38,8 @@ pub use condition::went_back;
 pub use explain::explain;
 pub use gates::{Gates, gates, is_open};
 pub use outcome::Outcome;
-pub use planner::{KeptPlanner, Planner, plan, plan_only, restore_step, retention_of, step_digest};
+pub use planner::{
+    KeptPlanner, Planner, plan, plan_only, proof_of, restore_step, retention_of, step_digest,
+};
 pub use precondition::precondition;
 pub use status::status;

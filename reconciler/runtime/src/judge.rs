@@ -113,11 +113,10 @@ fn has_foreign_receipts(
 /// Returns the proofs that failed of points which are not in their repository any more.
 fn of_gone_points(observed: &Observed) -> impl Iterator<Item = &String> {
     observed.memory.backoff.keys().filter(|step| {
-        let parts: Vec<&str> = step.split('/').collect();
-        let ["verify", _, _, repository, digits] = parts[..] else { return false };
+        let Some((repository, digits)) = plan::proof_of(step) else { return false };
         let seen = repository.parse().ok().and_then(|name: Name| observed.repositories.get(&name));
         let Some(RepositoryObservation::Known { snapshots, .. }) = seen else { return false };
-        digits != "new" && !snapshots.iter().any(|point| point.id.starts_with(digits))
+        !snapshots.iter().any(|point| point.id.starts_with(digits))
     })
 }
 

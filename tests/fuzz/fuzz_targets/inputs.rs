@@ -3,14 +3,15 @@
 
 mod shared;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use model::desired::Desired;
+use model::few::Proofs;
 use model::id::CommitId;
 use model::observed::{Backoff, MeasuredRestore, Memory, Observed, RecoveryRecord};
-use model::receipt::{Control, Evidence, Receipt};
+use model::receipt::{Control, Receipt};
 use operations::bundle::Bundle;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
         b'r' => drop(same::<Receipt>(data)),
         b'c' => drop(same::<Control>(data)),
         b'y' => drop(same::<RecoveryRecord>(data)),
-        b'e' => drop(same::<BTreeSet<Evidence>>(data)),
+        b'e' => drop(same::<Proofs>(data)),
         b'b' => drop(same::<Backoff>(data)),
         b'm' => drop(same::<Memory>(data)),
         b's' => drop(same::<MeasuredRestore>(data)),

@@ -3,6 +3,7 @@
 //! rewrites or copies a snapshot.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use model::Timestamp;
 use model::cancel::Cancel;
@@ -100,13 +101,7 @@ pub fn info_of(snapshot: &Snapshot) -> SnapshotInfo {
         time: snapshot.time,
         address: receipt.as_ref().map(|r| r.address.clone()),
         receipt,
-        tags: snapshot
-            .tags
-            .iter()
-            .filter(|tag| !ours(tag))
-            .cloned()
-            .collect::<BTreeSet<_>>()
-            .into(),
+        tags: Arc::new(snapshot.tags.iter().filter(|tag| !ours(tag)).cloned().collect()),
         hostname: snapshot.host.as_str().into(),
         paths: snapshot.paths.clone().into(),
     }

@@ -96,21 +96,20 @@ fn streams(
         stored.insert(path.to_vec());
         Ok(true)
     })?;
-    let path = |sink: &NamedSink| format!("/{}", sink.name);
-    let sinks: Vec<NamedSink> = sinks
-        .into_iter()
-        .filter(|sink| !sink.optional || stored.contains(path(sink).as_bytes()))
-        .collect();
-    // Streams that a template stores and does not load (roles of a server) leave no common digest.
-    let whole = stored.len() == sinks.len();
     let mut feeding = Feeding::new(progress, cancel);
-    for NamedSink { name, sink, .. } in sinks {
+    let mut fed = 0;
+    for NamedSink { name, optional, sink } in sinks {
         let path = format!("/{name}");
+        if optional && !stored.contains(path.as_bytes()) {
+            continue;
+        }
         feeding.begin(&name, sink);
         let read = repository.dump(&id, path.as_bytes(), &mut feeding, cancel);
         feeding.end(read)?;
+        fed += 1;
     }
     let (counts, digest) = feeding.result();
-    let digest = whole.then_some(digest);
+    // Streams that a template stores and does not load (roles of a server) leave no common digest.
+    let digest = (stored.len() == fed).then_some(digest);
     Ok(Restored { counts, failures: Vec::new(), damaged: false, digest })
 }

@@ -39,9 +39,18 @@ fn suffix(view: &View<'_>, resource: &Address, repository: &Name, doc: &Name) ->
 }
 
 pub(crate) fn verify(resource: &Address, repository: &Name, snapshot: &SnapshotId) -> StepId {
-    let id = snapshot.to_string();
-    let digits = id.get(..SNAPSHOT_DIGITS).unwrap_or(&id);
+    let digits = snapshot.digits(SNAPSHOT_DIGITS);
     StepId::from(format!("verify/{resource}/{repository}/{digits}"))
+}
+
+/// Returns the repository, and the first digits of the point in it, of which a step is the proof;
+/// `None` for other steps, and for the proof of a point that is still to be made.
+pub fn proof_of(step: &str) -> Option<(&str, &str)> {
+    let parts: Vec<&str> = step.split('/').collect();
+    match parts[..] {
+        ["verify", _, _, repository, digits] if digits != "new" => Some((repository, digits)),
+        _ => None,
+    }
 }
 
 pub(crate) fn expire(resource: &Address, repository: &Name) -> StepId {

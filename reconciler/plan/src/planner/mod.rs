@@ -19,7 +19,7 @@ mod take;
 mod tests;
 
 pub(crate) use backups::newest_served;
-pub use ids::restore as restore_step;
+pub use ids::{proof_of, restore as restore_step};
 pub use incremental::Planner;
 pub use kept::KeptPlanner;
 pub use order::step_digest;

@@ -476,7 +476,6 @@ fn elsewhere(draft: &mut Draft<'_, '_>, address: &Address) {
     }
 }
 
-/// The policy that answers for a resource: the first by name.
 pub(super) fn kind(condition: &Condition) -> Option<ConditionKind> {
     match condition {
         Condition::Lost { .. } => Some(ConditionKind::Lost),

@@ -65,8 +65,7 @@ impl BackupOptions {
     }
 
     fn threads(&self) -> usize {
-        let available = || std::thread::available_parallelism().map_or(2, usize::from);
-        if self.threads == 0 { available().min(16) } else { self.threads.min(64) }
+        crate::store::workers(self.threads)
     }
 }
 
