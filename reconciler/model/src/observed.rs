@@ -261,20 +261,16 @@ pub struct BackupRequest {
     pub token: String,
 }
 
-/// Longest wait after a failure, in seconds: an hourly backup is then missed once at the most.
-pub const BACKOFF_MAX_S: u64 = 3600;
-/// Longest wait in seconds before a point is read again that was found damaged: that costs as much
-/// as the point is large, and nothing that is stored mends itself.
-pub const BACKOFF_DAMAGED_MAX_S: u64 = 24 * 3600;
-
 /// When a failed step may be tried again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Backoff {
     /// Failures in a row.
     pub failures: u32,
-    /// Not before this instant; one that is further ahead than [`BACKOFF_MAX_S`] (for a proof,
-    /// [`BACKOFF_DAMAGED_MAX_S`]) was written by a clock that was wrong, and says nothing.
+    /// When it failed last. An instant that lies ahead was noted by a clock that was wrong, and the
+    /// whole says nothing.
+    pub since: Timestamp,
+    /// Not before this instant.
     pub until: Timestamp,
     /// The last error, in one line.
     pub error: String,
@@ -322,6 +318,14 @@ pub struct RecoveryRecord {
     pub since: Timestamp,
     /// What was kept aside, printable, for people.
     pub kept: Option<String>,
+}
+
+impl RecoveryRecord {
+    /// By which recoveries of one resource that are in place are in order: the last lies over the
+    /// others.
+    pub fn put_in_place(&self) -> (Timestamp, &str) {
+        (self.since, &self.token)
+    }
 }
 
 /// Returns whether evidence of at least the given kind exists.

@@ -58,7 +58,8 @@ pub async fn end(
         .memory
         .recoveries
         .values()
-        .find(|r| &r.address == address && r.phase == RecoveryPhase::AwaitingCommit)
+        .filter(|r| &r.address == address && r.phase == RecoveryPhase::AwaitingCommit)
+        .max_by_key(|r| r.put_in_place())
         .cloned()
         .ok_or_else(|| EndError::None(address.clone()))?;
     pass.plan = plan_of_one(&pass, &record, end);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use model::digest::Digest;
 use model::id::Address;
-use model::observed::Ancestry;
+use model::observed::{Ancestry, RepositoryObservation};
 use model::plan::{Action, Class, Condition, Step, Wait};
 use model::receipt::ControlBody;
 
@@ -133,6 +133,19 @@ fn epochs<'v>(view: &'v View<'_>) -> impl Iterator<Item = (&'v str, u64)> + 'v {
     receipts.chain(view.controls.iter().map(|c| (c.writer.as_str(), c.epoch)))
 }
 
+/// The same of every repository that was looked at, also of one where another is expected: who lost
+/// the memory of it may have made that other one in its place.
+fn observed_epochs<'v>(view: &'v View<'_>) -> impl Iterator<Item = (&'v str, u64)> + 'v {
+    view.observed.repositories.values().flat_map(|seen| {
+        let snapshots = match seen {
+            RepositoryObservation::Known { snapshots, .. } => &snapshots[..],
+            RepositoryObservation::Absent { .. } | RepositoryObservation::Unknown { .. } => &[],
+        };
+        let receipts = snapshots.iter().filter_map(|snapshot| snapshot.receipt.as_ref());
+        receipts.map(|receipt| (receipt.writer.as_str(), receipt.epoch))
+    })
+}
+
 fn memory(view: &View<'_>) -> Option<Alarm> {
     let memory = &view.observed.memory;
     // What this very writer wrote since it started carries its own epoch and is no surprise.
@@ -140,7 +153,8 @@ fn memory(view: &View<'_>) -> Option<Alarm> {
         (memory.epoch == 0 || epoch != memory.epoch || writer != memory.writer).then_some(epoch)
     };
     if !memory.known {
-        let foreign = epochs(view).filter_map(not_now).max()?;
+        let foreign = epochs(view).filter_map(not_now).max();
+        let foreign = foreign.or_else(|| observed_epochs(view).filter_map(not_now).max())?;
         return Some(Alarm {
             kind: Kind::Memory,
             accept: format!("memory:{foreign}"),

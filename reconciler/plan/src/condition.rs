@@ -48,13 +48,28 @@ pub(crate) fn conditions(view: &View<'_>) -> Conditions {
     conditions
 }
 
-/// The recovery of a resource that was put in place and is not committed yet.
+/// The recovery of a resource that was put in place and is not committed yet. Where a memory that
+/// went back learned of several, the last goes first: it lies over the others.
 pub(crate) fn awaiting<'a>(view: &View<'a>, address: &Address) -> Option<&'a RecoveryRecord> {
-    view.observed.memory.recoveries.values().find(|record| {
+    let awaiting = view.observed.memory.recoveries.values().filter(|record| {
         record.phase == RecoveryPhase::AwaitingCommit
             && !record.elsewhere
             && view.same(&record.address, address)
-    })
+    });
+    awaiting.max_by_key(|record| record.put_in_place())
+}
+
+/// The recovery of a resource that waits for its end and is not being covered by another: one that
+/// a memory which went back takes for open was ended before the next began.
+pub(crate) fn holding<'a>(view: &View<'a>, address: &Address) -> Option<&'a RecoveryRecord> {
+    let recoveries = view.observed.memory.recoveries.values();
+    let mut halfway = recoveries.filter(|record| {
+        record.phase == RecoveryPhase::Swapping
+            && !record.elsewhere
+            && view.same(&record.address, address)
+    });
+    let record = awaiting(view, address)?;
+    (!halfway.any(|other| other.put_in_place() > record.put_in_place())).then_some(record)
 }
 
 /// Returns the condition of one resource.

@@ -3,18 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use model::desired::{Budget, Desired, Guardrail, Hold, Scope};
 use model::digest::Digest;
 use model::id::{Address, Name, StepId};
-use model::observed::{BACKOFF_DAMAGED_MAX_S, BACKOFF_MAX_S, Deed, Observed, RecoveryPhase};
+use model::observed::{Deed, Observed, RecoveryPhase};
 use model::plan::{Action, Class, Due, Over, Plan, Precondition, Step, Wait};
 
 use crate::alarms::{Alarm, alarms, in_last_hours};
 use crate::condition::conditions;
 use crate::planner::step_digest;
 use crate::slots::{Opening, opening};
-use crate::view::{CLOCK_TOLERANCE, View};
+use crate::view::View;
 
 /// What each step waits for.
 pub type Gates = BTreeMap<StepId, Vec<Wait>>;
@@ -86,14 +86,8 @@ fn is_swapping(view: &View<'_>, step: &Step) -> bool {
 
 fn backoff(view: &View<'_>, step: &Step) -> Option<Wait> {
     let backoff = view.observed.memory.backoff.get(step.id.as_str())?;
-    let left = backoff.until.duration_since(view.now);
-    let longest = match step.action {
-        Action::Verify { .. } => BACKOFF_DAMAGED_MAX_S,
-        _ => BACKOFF_MAX_S,
-    };
-    let longest = SignedDuration::from_secs(longest as i64) + CLOCK_TOLERANCE;
-    (left.is_positive() && left <= longest)
-        .then(|| Wait::Backoff { until: backoff.until, error: backoff.error.clone() })
+    let wait = || Wait::Backoff { until: backoff.until, error: backoff.error.clone() };
+    view.is_put_off(backoff).then(wait)
 }
 
 /// Destructive steps wait for a yes to the plan's destructive digest or to their own, unless a

@@ -5,7 +5,9 @@
 mod tests;
 
 use model::id::{Address, Name, RepositoryId};
-use model::observed::{Observation, Observed, RecoveryPhase, RepositoryObservation, is_proven};
+use model::observed::{
+    Observation, Observed, RecoveryPhase, RecoveryRecord, RepositoryObservation, is_proven,
+};
 use model::plan::Precondition;
 use model::receipt::{EvidenceKind, Marker};
 
@@ -57,14 +59,22 @@ pub fn precondition(precondition: &Precondition, observed: &Observed) -> Result<
             unmoved(resource, marker.as_ref(), observed.resources.get(resource))
         }
         Precondition::NoOtherRecovery { resource, token } => {
-            let other = observed.memory.recoveries.values().find(|record| {
+            let recoveries = &observed.memory.recoveries;
+            let own = token.as_ref().and_then(|token| recoveries.get(token));
+            let over = own.filter(|record| is_in_place(record.phase));
+            let stops = |record: &RecoveryRecord| match record.phase {
+                RecoveryPhase::Swapping => true,
+                // What lies over another, or half over it, is finished and ended before it.
+                RecoveryPhase::AwaitingCommit => {
+                    over.is_none_or(|own| record.put_in_place() > own.put_in_place())
+                }
+                _ => false,
+            };
+            let other = recoveries.values().find(|record| {
                 record.address == *resource
                     && !record.elsewhere
                     && Some(&record.token) != token.as_ref()
-                    && matches!(
-                        record.phase,
-                        RecoveryPhase::Swapping | RecoveryPhase::AwaitingCommit
-                    )
+                    && stops(record)
             });
             match other {
                 Some(record) => {
@@ -74,6 +84,10 @@ pub fn precondition(precondition: &Precondition, observed: &Observed) -> Result<
             }
         }
     }
+}
+
+fn is_in_place(phase: RecoveryPhase) -> bool {
+    matches!(phase, RecoveryPhase::Swapping | RecoveryPhase::AwaitingCommit)
 }
 
 fn repository_is(

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use model::desired::{Backup, Desired, RecoveryPolicy};
 use model::id::{Address, Name, RepositoryId, SnapshotId};
-use model::observed::{Observed, RecoveryPhase, RecoveryRecord, SnapshotInfo, is_proven};
+use model::observed::{Backoff, Observed, RecoveryPhase, RecoveryRecord, SnapshotInfo, is_proven};
 use model::receipt::{Control, ControlBody, EvidenceKind, Marker, Receipt, Serving};
 
 pub(crate) use crate::index::RepositoryState;
@@ -217,6 +217,11 @@ impl<'a> View<'a> {
     /// Whether an instant lies further ahead than clocks may differ.
     pub(crate) fn is_future(&self, at: Timestamp) -> bool {
         at.duration_since(self.now) > CLOCK_TOLERANCE
+    }
+
+    /// Whether what failed is not tried again yet.
+    pub(crate) fn is_put_off(&self, backoff: &Backoff) -> bool {
+        backoff.until > self.now && !self.is_future(backoff.since)
     }
 
     pub(crate) fn is_proven(&self, snapshot: &SnapshotId) -> bool {

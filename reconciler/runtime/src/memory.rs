@@ -10,7 +10,7 @@ use model::desired::Hold;
 use model::digest::Digest;
 use model::error::PortError;
 use model::few::Proofs;
-use model::id::{Address, CommitId, Name, RepositoryId, SnapshotId};
+use model::id::{CommitId, Name, RepositoryId, SnapshotId};
 use model::observed::{Backoff, BackupRequest, Deed, Memory, RecoveryRecord};
 use model::ports::state::{Change, State};
 use model::receipt::Evidence;
@@ -44,6 +44,9 @@ pub mod kind {
     /// The epoch that was found to be above all that a repository held, or under which it was made,
     /// by its name.
     pub const SETTLED: &str = "settled";
+    /// The id of the repository that was found in the place of a name last, also when another one
+    /// is expected there.
+    pub const FOUND: &str = "found";
     /// Last prune, by repository.
     pub const RECLAIMED: &str = "reclaimed";
     /// Alarms that a person accepted.
@@ -172,6 +175,11 @@ async fn read_names<T: DeserializeOwned>(
         .collect())
 }
 
+/// Reads which repository was found last under each name.
+pub(crate) async fn found(state: &dyn State) -> Result<BTreeMap<Name, RepositoryId>, PortError> {
+    read_names(state, kind::FOUND).await
+}
+
 /// Reads under which epoch each repository was found to hold nothing of a later one.
 pub(crate) async fn settled(state: &dyn State) -> Result<BTreeMap<Name, u64>, PortError> {
     read_names(state, kind::SETTLED).await
@@ -191,6 +199,25 @@ async fn read_deeds(state: &dyn State) -> Result<BTreeMap<Deed, Vec<Timestamp>>,
     }
     deeds.values_mut().for_each(|list| list.sort());
     Ok(deeds)
+}
+
+/// Returns the changes that forget what was done before an instant. The newest deed of each kind
+/// stays: whether anything was forgotten since the last prune hangs on it.
+pub(crate) fn old_deeds(deeds: BTreeMap<String, Vec<u8>>, before: Timestamp) -> Vec<Change> {
+    let mut by_word: BTreeMap<String, Vec<(Timestamp, String)>> = BTreeMap::new();
+    for (key, value) in deeds {
+        let Some(at) = decode::<Timestamp>(&value) else { continue };
+        let word = key.split(':').next().unwrap_or_default().to_owned();
+        by_word.entry(word).or_default().push((at, key));
+    }
+    let mut changes = Vec::new();
+    for mut deeds in by_word.into_values() {
+        deeds.sort();
+        deeds.pop();
+        let old = deeds.into_iter().take_while(|(at, _)| *at < before);
+        changes.extend(old.map(|(_, key)| unset(kind::DEED, key)));
+    }
+    changes
 }
 
 /// Reads one value.
@@ -254,13 +281,4 @@ pub async fn put_recovery(
 /// Returns the rendered agent of a recovery, if it is remembered.
 pub async fn recovery_agent(state: &dyn State, token: &str) -> Result<Option<Agent>, PortError> {
     Ok(state.list(kind::RECOVERY_AGENT).await?.get(token).and_then(decode))
-}
-
-/// Returns the recovery of a resource that waits for `commit` or `rollback`, or is under way.
-pub fn open_recovery<'a>(memory: &'a Memory, address: &Address) -> Option<&'a RecoveryRecord> {
-    use model::observed::RecoveryPhase as P;
-    memory.recoveries.values().find(|r| {
-        &r.address == address
-            && matches!(r.phase, P::Restoring | P::Verifying | P::Swapping | P::AwaitingCommit)
-    })
 }

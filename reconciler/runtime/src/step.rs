@@ -10,8 +10,7 @@ use model::desired::{Desired, Hooks, RepositorySpec, Resource};
 use model::error::{ErrorClass, PortError};
 use model::id::{Address, Name, PlanId, SnapshotId, StepId};
 use model::journal::{Body, Outcome};
-use model::observed::{BACKOFF_DAMAGED_MAX_S, BACKOFF_MAX_S, Backoff};
-use model::observed::{Deed, Observation, Observed, RepositoryObservation};
+use model::observed::{Backoff, Deed, Observation, Observed, RepositoryObservation};
 use model::plan::{Action, Class, Due, Precondition, SnapshotRef, Step};
 use model::ports::agents::OpenSource;
 use model::ports::engine::BackupOrder;
@@ -90,6 +89,11 @@ impl Success {
 
 /// First wait after a failure, in seconds; doubled with each further one.
 const BACKOFF_FIRST_S: u64 = 30;
+/// Longest wait after a failure, in seconds: an hourly backup is then missed once at the most.
+const BACKOFF_MAX_S: u64 = 3600;
+/// Longest wait in seconds before a point is read again that was found damaged: that costs as much
+/// as the point is large, and nothing that is stored mends itself.
+const BACKOFF_DAMAGED_MAX_S: u64 = 24 * 3600;
 /// Why a proof fails of a point that is damaged where it is stored.
 const SNAPSHOT_DAMAGED: &str = "SnapshotDamaged";
 
@@ -161,13 +165,10 @@ async fn settle(context: &StepContext, step: &Step, outcome: Outcome) -> Outcome
             // all come back in one instant; no randomness, so that a run can be repeated.
             let spread = u64::from(key.bytes().fold(7u8, |a, b| a.wrapping_mul(31) ^ b));
             let wait = wait / 2 + wait * spread / 510;
-            let until = context
-                .world
-                .clock
-                .now()
-                .checked_add(jiff::SignedDuration::from_secs(i64::try_from(wait).unwrap_or(3600)))
-                .unwrap_or(Timestamp::MAX);
-            let backoff = Backoff { failures: before + 1, until, error: error.clone() };
+            let since = context.world.clock.now();
+            let wait = jiff::SignedDuration::from_secs(i64::try_from(wait).unwrap_or(3600));
+            let until = since.checked_add(wait).unwrap_or(Timestamp::MAX);
+            let backoff = Backoff { failures: before + 1, since, until, error: error.clone() };
             memory::set(kind::BACKOFF, key, &backoff)
         }
         _ => Ok(memory::unset(kind::BACKOFF, key)),

@@ -25,14 +25,15 @@ struct Note<'d> {
     at: model::Timestamp,
 }
 
-/// Remembers again what was forgotten, as far as it can be asked. What cannot be is planned as what
-/// it is noted to be: served.
+/// Remembers again what was forgotten, as far as it can be asked. Where it cannot be, what is in
+/// the place is not known: it may be half of what is put there, or wait for a person.
 pub(crate) async fn take_up_forgotten(
     world: &World,
     desired: &Desired,
     observed: &mut Observed,
     cancel: &Cancel,
 ) -> Result<(), PortError> {
+    let mut untold = Vec::new();
     for note in forgotten(desired, observed).into_values() {
         match take_up(world, desired, observed, &note, cancel).await {
             Ok(record) => {
@@ -40,9 +41,17 @@ pub(crate) async fn take_up_forgotten(
                 remember(world, observed, note.resource, record, verdict).await?;
             }
             Err(error) => {
-                tracing::warn!(recovery = %note.token, "where it stands is not known: {error}");
+                let detail = format!(
+                    "recovery {} was served, and where it stands cannot be asked: {error}",
+                    note.token
+                );
+                untold.push((note.resource.address.clone(), detail));
             }
         }
+    }
+    for (address, detail) in untold {
+        let unknown = Observation::Unknown { reason: "RecoveryUnknown".to_owned(), detail };
+        observed.resources.insert(address, unknown);
     }
     Ok(())
 }

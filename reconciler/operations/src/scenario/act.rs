@@ -74,7 +74,8 @@ fn one(
     }
     if fail.contains(step.id.as_str()) {
         let until = instant(state.now, BACKOFF).unwrap_or(state.now);
-        let backoff = Backoff { failures: 1, until, error: "no answer".to_owned() };
+        let error = "no answer".to_owned();
+        let backoff = Backoff { failures: 1, since: state.now, until, error };
         state.memory.backoff.insert(step.id.to_string(), backoff);
         return not("FAILED", "no answer".to_owned());
     }

@@ -332,7 +332,8 @@ pub(super) fn failed(state: &mut State, mut words: Words) -> Result<(), String> 
     let error = words.next().unwrap_or_else(|| "no answer".to_owned());
     let until = instant(state.now, &format!("+{}", words.pair("for").unwrap_or("5m".to_owned())))?;
     words.end()?;
-    state.memory.backoff.insert(step, Backoff { failures: 1, until, error });
+    let backoff = Backoff { failures: 1, since: state.now, until, error };
+    state.memory.backoff.insert(step, backoff);
     Ok(())
 }
 

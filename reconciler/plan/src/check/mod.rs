@@ -16,7 +16,7 @@ use model::plan::{Action, Class, Over, Plan, Precondition, SnapshotRef, Step, Wa
 use serde::{Deserialize, Serialize};
 
 use crate::alarms::alarms;
-use crate::condition::{awaiting, conditions, newly_empty};
+use crate::condition::{awaiting, conditions, holding, newly_empty};
 use crate::planner::erasure::{belongs, cooled};
 use crate::planner::{destructive_digest, holds_nothing, plan_id, step_digest, unread_for_token};
 use crate::view::{RepositoryState, View};
@@ -457,7 +457,7 @@ fn exclusive<'a>(
     restored: &mut BTreeSet<&'a Address>,
 ) -> Found {
     let mut found = Found::new();
-    if !restored.insert(resource) || awaiting(&case.view, resource).is_some() {
+    if !restored.insert(resource) || holding(&case.view, resource).is_some() {
         found.push(by(step, "another recovery has the resource"));
     }
     if over == Over::Live && step.class != Class::Destructive {

@@ -12,7 +12,7 @@ use super::restore::{Wanted, restore};
 use super::selection::{self, Chosen};
 use super::{Draft, ids};
 use crate::alarms::doubts_memory;
-use crate::condition::awaiting;
+use crate::condition::holding;
 use crate::retention::span;
 use crate::slots::seconds;
 use crate::view::{PointRef, RepositoryState, View};
@@ -44,12 +44,13 @@ fn pin_active(draft: &mut Draft<'_, '_>, address: &Address) {
 /// one has the resource.
 fn own(draft: &mut Draft<'_, '_>, address: &Address) -> bool {
     let view = draft.view;
-    if let Some(record) = awaiting(view, address) {
+    if let Some(record) = holding(view, address) {
         draft.busy.insert(
             address.clone(),
             format!("recovery {} waits for commit or rollback", record.token),
         );
         end(draft, address, record);
+        left_halfway(draft, address, record);
         let others: Vec<&Recovery> = documents(draft, address)
             .filter(|doc| doc.into.is_none() && doc.token != record.token)
             .collect();
@@ -85,6 +86,19 @@ fn documents<'d>(
     address: &Address,
 ) -> impl Iterator<Item = &'d Recovery> + use<'d> {
     draft.view.index().recoveries(address).to_vec().into_iter()
+}
+
+/// Says what becomes of recoveries that were half put in place before another one was.
+fn left_halfway(draft: &mut Draft<'_, '_>, address: &Address, over: &RecoveryRecord) {
+    let view = draft.view;
+    for record in view.observed.memory.recoveries.values() {
+        let swapping = record.phase == RecoveryPhase::Swapping && !record.elsewhere;
+        if swapping && view.same(&record.address, address) {
+            let id = ids::restore(address, record.recovery.as_ref());
+            let reason = format!("recovery {} was put in place since and is not ended", over.token);
+            draft.defer(id, "RecoveryUnderWay", reason);
+        }
+    }
 }
 
 /// Commits or rolls back a recovery that nobody decided in time.

@@ -18,21 +18,31 @@ pub(super) struct Chosen<'a> {
 }
 
 /// The newest proven point that `accepts` lets pass; while none is proven, the newest complete one,
-/// which is then verified first. A point whose verification failed lately steps back behind the
-/// others. Where nothing is there that could be lost, a point that a wrong clock stamped in the
-/// future is better than none.
+/// which is then verified first. Where nothing is there that could be lost, a point that a wrong
+/// clock stamped in the future is better than none. A point whose verification failed steps back
+/// behind all others, one that is not tried again yet behind those that are.
 pub(super) fn newest<'a>(
     draft: &Draft<'_, 'a>,
     address: &Address,
     accepts: impl Fn(&PointRef<'a>) -> bool,
 ) -> Option<Chosen<'a>> {
-    newest_in_time(draft, address, &accepts).or_else(|| astray(draft, address, &accepts))
+    let backoff = |p: &PointRef<'_>| {
+        let step = ids::verify(address, p.repository, p.id());
+        draft.view.observed.memory.backoff.get(step.as_str()).filter(|_| !p.proven)
+    };
+    let hopeful = |p: &PointRef<'_>| backoff(p).is_none();
+    let due = |p: &PointRef<'_>| backoff(p).is_none_or(|failed| !draft.view.is_put_off(failed));
+    let best = |may: &dyn Fn(&PointRef<'_>) -> bool| {
+        newest_in_time(draft, address, &accepts, may)
+            .or_else(|| astray(draft, address, |p| accepts(p) && may(p)))
+    };
+    best(&hopeful).or_else(|| best(&due)).or_else(|| best(&|_| true))
 }
 
 fn astray<'a>(
     draft: &Draft<'_, 'a>,
     address: &Address,
-    accepts: &impl Fn(&PointRef<'a>) -> bool,
+    accepts: impl Fn(&PointRef<'a>) -> bool,
 ) -> Option<Chosen<'a>> {
     let view = draft.view;
     if !holds_nothing(view.observed.resources.get(address)) {
@@ -40,7 +50,7 @@ fn astray<'a>(
     }
     let point = view
         .best_astray(address, |p| accepts(p) && p.proven)
-        .or_else(|| view.best_astray(address, accepts))?;
+        .or_else(|| view.best_astray(address, &accepts))?;
     let reason = format!(
         "every point that fits is stamped in the future by a clock that was wrong; the newest is \
          {} of {}",
@@ -59,9 +69,10 @@ fn newest_in_time<'a>(
     draft: &Draft<'_, 'a>,
     address: &Address,
     accepts: &impl Fn(&PointRef<'a>) -> bool,
+    may: &dyn Fn(&PointRef<'_>) -> bool,
 ) -> Option<Chosen<'a>> {
     let view = draft.view;
-    if let Some(point) = view.best(address, |p| accepts(p) && p.proven) {
+    if let Some(point) = view.best(address, |p| accepts(p) && may(p) && p.proven) {
         let newer = view.best(address, |p| accepts(p) && p.taken_at() > point.taken_at());
         let mut reason = format!(
             "the newest proven point that fits is {} of {}",
@@ -77,13 +88,7 @@ fn newest_in_time<'a>(
         }
         return Some(Chosen { point, proven: true, reason });
     }
-    let failed = |p: &PointRef<'_>| {
-        let step = ids::verify(address, p.repository, p.id());
-        view.observed.memory.backoff.contains_key(step.as_str())
-    };
-    let point = view
-        .best(address, |p| accepts(p) && !failed(p))
-        .or_else(|| view.best(address, |p| accepts(p)))?;
+    let point = view.best(address, |p| accepts(p) && may(p))?;
     let reason = format!(
         "no point that fits is proven, so the newest complete one, {} of {}, is verified first",
         point.id().short(),

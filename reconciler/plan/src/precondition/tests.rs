@@ -164,3 +164,30 @@ fn a_recovery_into_another_place_stops_nothing() {
     });
     assert_eq!(precondition(&rule, &aside.observed), Ok(()));
 }
+
+#[test]
+fn of_two_recoveries_in_place_the_last_is_ended_first() {
+    let wait = RecoveryPhase::AwaitingCommit;
+    let world = World::shop()
+        .record("shop/files", "a-late", "a1", wait, None)
+        .record("shop/files", "b-early", "a1", wait, None)
+        .with(|w| {
+            w.observed.memory.recoveries.get_mut("b-early").unwrap().since = ago(5);
+        });
+    let ends = |token: &str, world: &World| {
+        let (resource, token) = (address("shop/files"), Some(token.to_owned()));
+        precondition(&Precondition::NoOtherRecovery { resource, token }, &world.observed)
+    };
+    assert_eq!(ends("a-late", &world), Ok(()));
+    let stopped = Err("recovery a-late of shop/files is under way".to_owned());
+    assert_eq!(ends("b-early", &world), stopped);
+    // One that is only about to be put in place goes over nothing that waits.
+    assert!(ends("new", &world).is_err());
+    let half = world.with(|w| {
+        w.observed.memory.recoveries.get_mut("b-early").unwrap().phase = RecoveryPhase::Swapping;
+    });
+    assert_eq!(
+        ends("a-late", &half),
+        Err("recovery b-early of shop/files is under way".to_owned())
+    );
+}

@@ -243,7 +243,7 @@ fn every_kind() -> Vec<World> {
         w.observed.memory.ancestry = Ancestry::Diverged;
         w.observed.memory.holds.push(hold(Scope::All));
         let error = "no space".to_owned();
-        let backoff = Backoff { failures: 1, until: ago(-1), error };
+        let backoff = Backoff { failures: 1, since: ago(1), until: ago(-1), error };
         w.observed.memory.backoff.insert("backup/shop/files/local".to_owned(), backoff);
         let mut rail = guardrail(&["shop/files", "shop/db"]);
         rail.expire = Budget { per_run: Some(0), ..Budget::default() };

@@ -132,6 +132,9 @@ impl World {
         if !self.runs(actor, named) {
             self.broke("P3", format!("a record at {path} belongs to no step that runs"));
         }
+        if let ControlBody::RecoveryServed { token, .. } = &control.body {
+            self.actors[actor].pass.noted.insert(token.clone());
+        }
         if let ControlBody::Baseline { address, .. } = &control.body {
             let place = documents::place(address.resource.as_str());
             if self.runs(actor, |a| matches!(a, Action::Adopt { .. })) {

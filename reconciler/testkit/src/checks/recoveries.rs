@@ -36,21 +36,21 @@ impl World {
         })
     }
 
-    /// When a token was first noted beside the data.
-    fn served_since(&self, wanted: &str) -> Option<i64> {
+    /// Whether a token is noted as served beside the data.
+    pub(crate) fn is_noted(&self, wanted: &str) -> bool {
         let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
-        let served = bodies.flat_map(|body| body.snaps.values()).filter(|snap| {
+        bodies.flat_map(|body| body.snaps.values()).any(|snap| {
             snap.control.as_ref().is_some_and(|control| {
                 matches!(&control.body, ControlBody::RecoveryServed { token, .. }
                     if token == wanted)
             })
-        });
-        served.map(|snap| snap.made_ms).min()
+        })
     }
 
-    /// Whether our memory was lost, no point shows that it was, and no note of a token is in sight:
-    /// then nothing is left anywhere that could tell.
-    fn forgot_all_of(&self, actor: usize, wanted: &str, first_ms: i64) -> bool {
+    /// Whether our memory was lost and no note of a token is in sight. Where no point shows that it
+    /// was lost, nothing is left anywhere that could tell; and where one does, what a policy brings
+    /// back where nothing is harms nothing.
+    fn forgot_all_of(&self, actor: usize, wanted: &str, first_ms: i64, by_policy: bool) -> bool {
         let state = &self.states[self.actors[actor].state];
         let lost = state.ever_doubted || state.doubt.is_some();
         let shows = state.doubt.as_ref().is_some_and(|doubt| self.could_notice(actor, doubt));
@@ -65,7 +65,7 @@ impl World {
                 })
         };
         let noted = bodies.any(|body| body.snaps.values().any(is_note));
-        lost && !shows && !noted
+        lost && (by_policy || !shows) && !noted
     }
 
     /// Something restored is about to be put in place.
@@ -76,7 +76,7 @@ impl World {
         };
         let Some(thing) = self.things.get(place).cloned() else { return };
         if let Some(first_ms) = thing.swapped.get(token)
-            && !self.forgot_all_of(actor, token, *first_ms)
+            && !self.forgot_all_of(actor, token, *first_ms, restoring.by_policy)
         {
             self.broke("P7", format!("token {token} is served again at {place}"));
         }
@@ -89,8 +89,8 @@ impl World {
         {
             self.broke("P7", format!("{token} goes over {other}, which is not ended"));
         }
-        let served_ms = self.served_since(token);
-        if served_ms.is_none() {
+        // A repository may be taken away between the note and the swap.
+        if !self.actors[actor].pass.noted.contains(token) && !self.is_noted(token) {
             self.broke("P7", format!("token {token} is served before that is noted"));
         }
         self.restored_is_whole(&restoring, place, token);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::cancel::Cancel;
+use model::few::Proofs;
 use model::id::{Address, StepId};
 use model::journal::Outcome;
 use model::observed::{RecoveryPhase, RecoveryRecord};
@@ -31,6 +32,10 @@ const PASSES_MAX: usize = 24;
 const BETWEEN_MS: i64 = 65 * 60_000;
 /// Longer than a pass takes that has nothing to do.
 const A_PASS_MS: i64 = 2 * 60_000;
+/// How old deeds may be: two days are kept, which one pass finds and the next removes.
+const DEED_MS: i64 = 96 * 3_600_000;
+/// The newest of each kind may be older.
+const DEED_KINDS: usize = 3;
 /// Records that a memory of such a world holds at the most (P10).
 const RECORDS_MAX: usize = 600;
 
@@ -74,8 +79,12 @@ impl Director {
             let asked = self.decide(&pass.plan).await;
             let due = ends_by_time(&pass);
             let hopes = due.is_some() || self.hopes(&summary);
-            let soon_ms = self.until_the_next_slot(time.now_ms());
-            let restless = summary.done > 0 || asked || hopes;
+            let now_ms = time.now_ms();
+            let proof_ms = self.until_a_proof_is_old(now_ms);
+            let soon_ms = self.until_the_next_slot(now_ms).min(proof_ms);
+            // The first that fails of a point's proof lets others begin.
+            let failed = summary.outcomes.values().any(|o| matches!(o, Outcome::Failed { .. }));
+            let restless = summary.done > 0 || failed || asked || hopes;
             // A partial point has served its slot: the next one tries again.
             let owed = !waited && self.shared.lock().ends_partial();
             if !restless && !owed && soon_ms > A_PASS_MS {
@@ -134,6 +143,21 @@ impl Director {
     fn until_the_next_slot(&self, now_ms: i64) -> i64 {
         let every_ms = i64::try_from(self.scenario.documents.every_h).unwrap_or(1) * 3_600_000;
         every_ms - now_ms.rem_euclid(every_ms)
+    }
+
+    /// How long it is until a point is read again because its proof is old.
+    fn until_a_proof_is_old(&self, now_ms: i64) -> i64 {
+        let Proof::Again(hours) = self.scenario.documents.proof else { return i64::MAX };
+        let again_ms = i64::try_from(hours).unwrap_or(1) * 3_600_000;
+        let world = self.shared.lock();
+        let evidence = world.states[0].records.get(kind::EVIDENCE);
+        let proofs = evidence.into_iter().flat_map(|of| of.values());
+        let proofs = proofs.filter_map(runtime::memory::decode::<Proofs>);
+        let due = proofs.flat_map(|of| of.iter().map(|e| e.at.as_millisecond()).max());
+        due.map(|at_ms| at_ms + again_ms - now_ms)
+            .filter(|left| *left >= 0)
+            .min()
+            .unwrap_or(i64::MAX)
     }
 
     /// Whether time may bring on what waits or failed. The proof of a point that is damaged fails
@@ -196,9 +220,21 @@ impl Director {
             world.thing_is_safe(&self.scenario.documents, &resource.name);
         }
         let state = &world.states[0];
-        let records: usize = state.records.values().map(BTreeMap::len).sum();
+        let kinds: BTreeMap<_, _> = state.records.iter().map(|(k, of)| (k, of.len())).collect();
+        // As many as were done in two days.
+        let of_days = |kind: &str| kind == kind::DEED;
+        let records: usize = kinds.iter().filter(|(k, _)| !of_days(k)).map(|(_, n)| n).sum();
         if records > RECORDS_MAX {
-            world.broke("P10", format!("the memory holds {records} records"));
+            let detail = format!("the memory holds {records} records: {kinds:?}");
+            world.broke("P10", detail);
+        }
+        let deeds = world.states[0].records.get(kind::DEED);
+        let deeds = deeds.into_iter().flat_map(|deeds| deeds.values());
+        let old_ms = world.now_ms() - DEED_MS;
+        let old = deeds.filter_map(runtime::memory::decode::<model::Timestamp>);
+        let old = old.filter(|at| at.as_millisecond() < old_ms).count();
+        if old > DEED_KINDS {
+            world.broke("P10", format!("{old} deeds of long ago are remembered"));
         }
         world.no_secret_leaked(pass);
     }
@@ -263,8 +299,7 @@ impl World {
 
     /// Whether a step reads a point again that is damaged.
     fn proves_damage(&self, step: &StepId) -> bool {
-        let mut parts = step.as_str().split('/');
-        let (Some("verify"), Some(short)) = (parts.next(), parts.next_back()) else { return false };
+        let Some((_, short)) = plan::proof_of(step.as_str()) else { return false };
         let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
         let mut damaged = bodies.flat_map(|b| b.points().filter(|point| !b.is_whole(point)));
         damaged.any(|point| point.info.id.starts_with(short))
@@ -320,10 +355,11 @@ impl World {
                 }
             }
             None if self.rightly_empty(&thing, &of) => {}
-            // Noted as served beside the data, never put in place, and forgotten by our memory:
-            // such a token is served (`docs/semantics.md`, "Recoveries"), and the plan tells a
-            // person so.
-            None if self.states[0].ever_doubted && self.noted_in_vain(name) => {}
+            // Noted as served beside the data, never put in place, and forgotten by our memory, or
+            // another state's: such a token is served (`docs/semantics.md`, "Recoveries"), and the
+            // plan tells a person so.
+            None if self.noted_in_vain(name) => {}
+            None if self.rolled_back_unseen(name) => {}
             // Nothing is put beside what it depends on while that is not well.
             None if self.stands_on_unwell(documents, name) => {}
             None if documents.answer(unwell) == "restore" && self.could_be_back(&of) => {
@@ -373,6 +409,11 @@ impl World {
     /// Whether a token is noted as served under a name that our memory lost: to it the note may be
     /// another's who is in the midst of it.
     fn is_anothers(&self, wanted: &str) -> bool {
+        self.states[0].ever_doubted && self.others_noted(wanted)
+    }
+
+    /// Whether a token is noted as served, and not by the first state under its present name.
+    fn others_noted(&self, wanted: &str) -> bool {
         let metas = self.states[0].records.get(kind::META);
         let writer = metas.and_then(|metas| metas.get(meta::WRITER_ID));
         let writer = writer.and_then(runtime::memory::decode::<String>).unwrap_or_default();
@@ -381,7 +422,7 @@ impl World {
             matches!(&control.body, ControlBody::RecoveryServed { token, .. } if token == wanted)
         });
         let names: Vec<String> = noted.map(|control| control.writer).collect();
-        self.states[0].ever_doubted && !names.is_empty() && !names.contains(&writer)
+        !names.is_empty() && !names.contains(&writer)
     }
 
     /// Whether a token of a thing is noted as served that never was put in place.
@@ -390,9 +431,24 @@ impl World {
         let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
         bodies.flat_map(|body| body.controls()).any(|control| match control.body {
             ControlBody::RecoveryServed { address, token, .. } => {
-                address.resource.as_str() == name && !thing.swapped.contains_key(&token)
+                address.resource.as_str() == name
+                    && !thing.swapped.contains_key(&token)
+                    && (self.states[0].ever_doubted || self.others_noted(&token))
             }
             _ => false,
+        })
+    }
+
+    /// Whether a recovery of a thing was rolled back, and all that was noted of it beside the data
+    /// went back with its repository: what is there now looks like before, and its token is served.
+    fn rolled_back_unseen(&self, name: &str) -> bool {
+        let records = self.states[0].records.get(kind::RECOVERY);
+        let records = records.into_iter().flat_map(|records| records.values());
+        let mut records = records.filter_map(runtime::memory::decode::<RecoveryRecord>);
+        records.any(|record| {
+            record.phase == RecoveryPhase::RolledBack
+                && record.address.resource.as_str() == name
+                && !self.is_noted(&record.token)
         })
     }
 

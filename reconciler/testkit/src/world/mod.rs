@@ -40,6 +40,8 @@ pub struct PassFacts {
     pub probed: BTreeMap<String, (Seen, Seen)>,
     /// Steps that succeeded.
     pub done: BTreeSet<StepId>,
+    /// Tokens that it noted as served beside the data.
+    pub noted: BTreeSet<String>,
     /// An answer was stale or partial.
     pub misled: bool,
     /// Git could not say how its commit relates to the one that was applied.

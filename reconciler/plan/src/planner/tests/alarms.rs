@@ -1,6 +1,7 @@
 //! Going back in time, and going blind.
 
-use model::observed::Ancestry;
+use model::desired::CommitThen;
+use model::observed::{Ancestry, RecoveryPhase};
 use model::receipt::ControlBody;
 
 use crate::testing::*;
@@ -149,4 +150,20 @@ fn much_of_the_fleet_gone_at_once_means_that_we_are_blind() {
         w.observed.memory.accepted_alarms.insert(accept);
     });
     assert_eq!(accepted.steps(), CALM);
+}
+
+#[test]
+fn a_repository_in_anothers_place_tells_of_a_lost_memory() {
+    let wait = RecoveryPhase::AwaitingCommit;
+    let world = World::protected()
+        .record("shop/files", "policy-x", "a1", wait, None)
+        .policy(&["shop/files"], &[])
+        .with(|w| {
+            let policy = w.desired.recovery_policies.get_mut(&name("back")).unwrap();
+            (policy.then, policy.commit_after_s) = (CommitThen::Commit, Some(3600));
+            w.observed.memory.repositories.insert(name("local"), repository_id("another"));
+        });
+    assert_eq!(world.steps(), ["commit/shop/files"]);
+    let lost = world.with(|w| w.observed.memory.known = false);
+    assert_eq!(lost.steps(), ["commit/shop/files waits alarm:memory"]);
 }

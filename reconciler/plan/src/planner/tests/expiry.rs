@@ -92,7 +92,8 @@ fn a_proof_that_failed_before_holds_nothing() {
     };
     assert_eq!(needs(&plan), std::slice::from_ref(&verify.id));
     let failed = world().with(|w| {
-        let backoff = Backoff { failures: 3, until: ago(1), error: "it is damaged".to_owned() };
+        let error = "it is damaged".to_owned();
+        let backoff = Backoff { failures: 3, since: ago(2), until: ago(1), error };
         w.observed.memory.backoff.insert(verify.id.to_string(), backoff);
     });
     assert_eq!(needs(&failed.plan()), []);

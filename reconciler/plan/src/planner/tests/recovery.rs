@@ -1,9 +1,10 @@
 //! What is brought back.
 
 use insta::assert_snapshot;
+use jiff::{SignedDuration, Timestamp};
 use model::desired::{Budget, CommitThen, ConditionKind, Point, Repeat, Response};
 use model::observed::{Backoff, RecoveryPhase};
-use model::plan::{Action, Class, Over};
+use model::plan::{Action, Class, Over, Plan};
 use model::receipt::{ControlBody, Marker};
 
 use crate::testing::*;
@@ -161,17 +162,27 @@ fn an_unproven_point_is_verified_before_it_is_brought_back() {
             "restore/shop/files",
         ]
     );
-    let failed = world.with(|w| {
-        let backoff = Backoff { failures: 1, until: ago(1), error: "bad blob".to_owned() };
-        w.observed
-            .memory
-            .backoff
-            .insert("verify/shop/files/local/a20000000000".to_owned(), backoff);
-    });
-    let plan = failed.plan();
-    let restore = plan.steps.iter().find(|s| s.id.as_str() == "restore/shop/files").unwrap();
-    let Action::Restore { snapshot: point, .. } = &restore.action else { panic!() };
-    assert_eq!(*point, snapshot("a1"), "a point that failed its verification steps back");
+    let chosen = |failed: &[(&str, Timestamp)]| {
+        let world = world.clone().with(|w| {
+            for (digits, until) in failed {
+                let id = format!("verify/shop/files/local/{digits}0000000000");
+                let error = "bad blob".to_owned();
+                let backoff = Backoff { failures: 1, since: ago(2), until: *until, error };
+                w.observed.memory.backoff.insert(id, backoff);
+            }
+        });
+        let plan = world.plan();
+        let restore = plan.steps.iter().find(|s| s.id.as_str() == "restore/shop/files").unwrap();
+        let Action::Restore { snapshot: point, .. } = &restore.action else { panic!() };
+        point.clone()
+    };
+    let later = now().checked_add(SignedDuration::from_hours(1)).unwrap();
+    // A point that failed its verification steps back.
+    assert_eq!(chosen(&[("a2", ago(1))]), snapshot("a1"));
+    // Where all failed, that which may be tried again goes first, and the newest of those.
+    assert_eq!(chosen(&[("a2", later), ("a1", ago(1))]), snapshot("a1"));
+    assert_eq!(chosen(&[("a2", ago(1)), ("a1", ago(1))]), snapshot("a2"));
+    assert_eq!(chosen(&[("a2", later), ("a1", later)]), snapshot("a2"));
 }
 
 #[test]
@@ -204,6 +215,18 @@ fn a_point_stamped_in_the_future_is_better_than_none_where_nothing_is() {
     let Action::Restore { snapshot: point, over, .. } = &lost.steps[0].action else { panic!() };
     assert_eq!((point, *over), (&snapshot("a5"), Over::Nothing));
     assert!(lost.steps[0].reasons.iter().any(|r| r.contains("stamped in the future")));
+    // It is also better than one in time whose proof failed.
+    let (id, hour_ago) = ("verify/shop/files/local/a40000000000", ago(1));
+    let (since, until, error) = (ago(2), hour_ago, "bad blob".to_owned());
+    let backoff = Backoff { failures: 1, since, until, error };
+    let rotten = astray
+        .clone()
+        .absent("shop/files")
+        .point("local", "a4", "shop/files", ago(3), |r| r.marker = position(120))
+        .with(|w| drop(w.observed.memory.backoff.insert(id.to_owned(), backoff)))
+        .plan();
+    let Action::Restore { snapshot: point, .. } = &rotten.steps[0].action else { panic!() };
+    assert_eq!(point, &snapshot("a5"));
     let there = astray.clone().found("shop/files", position(150));
     assert!(!there.steps().iter().any(|step| step.starts_with("restore")));
     let emptied = astray.found_with("shop/files", Marker::default(), Some(0), None);
@@ -491,6 +514,49 @@ fn what_nobody_decided_in_time_ends_as_the_policy_says() {
     );
     let gone = ending(CommitThen::Commit, 7200).absent("shop/files");
     assert_eq!(gone.deferred(), ["commit/shop/files ConditionNotHealthy"]);
+}
+
+#[test]
+fn what_is_halfway_over_one_that_waits_is_finished() {
+    let (wait, half) = (RecoveryPhase::AwaitingCommit, RecoveryPhase::Swapping);
+    let world = answered()
+        .record("shop/files", "a-early", "a2", wait, None)
+        .record("shop/files", "b-late", "a2", half, None)
+        .with(|w| {
+            w.observed.memory.recoveries.get_mut("a-early").unwrap().since = ago(5);
+        });
+    let plan = world.plan();
+    let [step] = &plan.steps[..] else { panic!("{:?}", plan.steps) };
+    assert!(matches!(&step.action, Action::Restore { token, .. } if token == "b-late"), "{step:?}");
+    assert!(crate::check(&world.desired, &world.observed, &plan).is_empty());
+    let stops = |plan: &Plan, world: &World| {
+        let rules = plan.steps[0].preconditions.iter();
+        rules.filter_map(|rule| crate::precondition(rule, &world.observed).err()).count()
+    };
+    assert_eq!(stops(&plan, &world), 0);
+    // One that was half put in place before does not go over what was put in place since.
+    let before = world.with(|w| {
+        w.observed.memory.recoveries.get_mut("a-early").unwrap().since = ago(1);
+    });
+    assert_eq!(before.steps(), [""; 0]);
+    assert_eq!(stops(&plan, &before), 1);
+}
+
+#[test]
+fn of_two_that_are_in_place_the_last_ends_first() {
+    let wait = RecoveryPhase::AwaitingCommit;
+    let world = answered()
+        .record("shop/files", "a-late", "a2", wait, None)
+        .record("shop/files", "b-early", "a2", wait, None)
+        .with(|w| {
+            w.observed.memory.recoveries.get_mut("b-early").unwrap().since = ago(5);
+            let policy = w.desired.recovery_policies.get_mut(&name("back")).unwrap();
+            policy.then = CommitThen::Commit;
+            policy.commit_after_s = Some(3600);
+        });
+    let plan = world.plan();
+    let [step] = &plan.steps[..] else { panic!("{:?}", plan.steps) };
+    assert!(matches!(&step.action, Action::Commit { token, .. } if token == "a-late"), "{step:?}");
 }
 
 #[test]
