@@ -44,6 +44,15 @@ pub enum CutError {
     Sink(PortError),
 }
 
+/// The size in bytes of the pieces of a source that is cut into pieces of one size.
+pub fn piece_bytes(chunking: Chunking, size: u64) -> Option<usize> {
+    match chunking {
+        Chunking::ContentDefined | Chunking::Restic { .. } => None,
+        Chunking::Fixed { size_bytes } => Some(size_bytes.clamp(1, CHUNK_BYTES_MAX) as usize),
+        Chunking::FixedBySize => Some(fixed_chunk_size(size) as usize),
+    }
+}
+
 /// Cuts streams; keeps its buffer from one to the next.
 #[derive(Default)]
 pub struct Chunker {
@@ -104,11 +113,7 @@ impl Chunker {
         read: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
         each: &mut dyn FnMut(&[u8]) -> Result<(), PortError>,
     ) -> Result<u64, CutError> {
-        let fixed = match chunking {
-            Chunking::ContentDefined | Chunking::Restic { .. } => None,
-            Chunking::Fixed { size_bytes } => Some(size_bytes.clamp(1, CHUNK_BYTES_MAX) as usize),
-            Chunking::FixedBySize => Some(fixed_chunk_size(size) as usize),
-        };
+        let fixed = piece_bytes(chunking, size);
         let rabin = match chunking {
             Chunking::Restic { polynomial } => Some(self.rabin(polynomial)?),
             _ => None,

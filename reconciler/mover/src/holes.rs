@@ -20,7 +20,12 @@ impl<F: AsFd> HoleReader<F> {
     /// Reads a file of a size in bytes. `sparse` says whether it may have holes: fewer blocks than
     /// its size needs.
     pub fn new(file: F, size: u64, sparse: bool) -> Self {
-        Self { file, at: 0, size, data: (0, 0), sparse }
+        Self::from(file, 0, size, sparse)
+    }
+
+    /// The same from a place in the file on.
+    pub fn from(file: F, at: u64, size: u64, sparse: bool) -> Self {
+        Self { file, at, size, data: (0, 0), sparse }
     }
 
     /// Finds the extent of data at or behind the place, if the file system tells.

@@ -12,6 +12,7 @@ pub mod names;
 pub mod pages;
 pub mod pattern;
 pub mod rabin;
+mod segments;
 pub mod source;
 pub mod stat;
 pub mod target;

@@ -6,15 +6,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use model::cancel::Cancel;
 use model::error::PortError;
 use model::ports::mover::{
-    Chunking, Entry, EntryKind, Problem, ProblemKind, ReadOutcome, ReadRequest, ReadSink,
+    BlobHash, Chunking, Entry, EntryKind, Problem, ProblemKind, ReadOutcome, ReadRequest, ReadSink,
     SourceMover, WalkEvent, WalkRequest,
 };
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::chunk::{Chunker, CutError};
+use crate::chunk::{Chunker, CutError, piece_bytes};
 use crate::holes::HoleReader;
 use crate::names::OwnerNames;
+use crate::segments::{self, Each, Segments};
 use crate::stat::{self, ByFd};
 use crate::{hash, walk};
 
@@ -22,6 +23,9 @@ use crate::{hash, walk};
 const ATTEMPTS: usize = 3;
 /// Size in bytes from which on a file is asked for holes: smaller ones are read at once.
 const HOLES_FROM_BYTES: u64 = 256 << 10;
+/// Size in bytes from which on a file that is cut into pieces of one size is read by several
+/// threads: the same as that from which on its pieces are sealed by several.
+const SEGMENTS_FROM_BYTES: u64 = 4 << 20;
 
 /// Reads files of this machine in this process.
 pub struct LocalSource {
@@ -87,26 +91,22 @@ impl LocalSource {
         let size = before.size;
         let sparse = size >= HOLES_FROM_BYTES
             && rustix::fs::fstat(&file).is_ok_and(|s| (s.st_blocks as u64) * 512 < size);
-        let mut reader = HoleReader::new(&file, size, sparse);
-        let (mut done, mut ended) = (0, false);
-        let mut next = |buffer: &mut [u8]| -> std::io::Result<usize> {
-            if ended {
-                return Ok(0);
-            }
-            let n = reader.read(buffer)?;
-            done += n as u64;
-            // Less than asked for where the file should end is its end; the look at it below would
-            // show that it has grown meanwhile.
-            ended = n < buffer.len() && done == size;
-            Ok(n)
-        };
-        let read = chunker.run(chunking, size, &mut next, &mut |piece| {
+        let mut each = |hash: &BlobHash, piece: &[u8]| {
             cancel.check()?;
-            let hash = hash::hash(piece);
             let length = piece.len() as u32;
-            let data = sink.wants(&hash, length).then_some(piece);
-            sink.blob(number, &hash, length, data)
-        });
+            let data = sink.wants(hash, length).then_some(piece);
+            sink.blob(number, hash, length, data)?;
+            Ok(data.is_some())
+        };
+        let piece_bytes = piece_bytes(chunking, size).filter(|_| size >= SEGMENTS_FROM_BYTES);
+        let read = match piece_bytes {
+            // The last attempt takes the file as it is, also what it has grown by.
+            Some(piece_bytes) if !last && segments::helpers() > 0 => {
+                let segments = Segments { file: &file, size, sparse, piece_bytes };
+                segments.run(segments::helpers(), &mut each)
+            }
+            _ => cut(chunker, chunking, HoleReader::new(&file, size, sparse), size, &mut each),
+        };
         let length = match read {
             Ok(length) => length,
             Err(CutError::Read(e)) => return Ok(problem(path, format!("cannot read: {e}"))),
@@ -155,6 +155,30 @@ impl LocalSource {
             Ok(())
         })
     }
+}
+
+/// Reads a file from its begin to its end and cuts it.
+fn cut(
+    chunker: &mut Chunker,
+    chunking: Chunking,
+    mut reader: HoleReader<&OwnedFd>,
+    size: u64,
+    each: &mut Each<'_>,
+) -> Result<u64, CutError> {
+    let (mut done, mut ended) = (0, false);
+    let mut next = |buffer: &mut [u8]| -> std::io::Result<usize> {
+        if ended {
+            return Ok(0);
+        }
+        let n = reader.read(buffer)?;
+        done += n as u64;
+        // Less than asked for where the file should end is its end; the look at it afterwards would
+        // show that it has grown meanwhile.
+        ended = n < buffer.len() && done == size;
+        Ok(n)
+    };
+    let mut each = |piece: &[u8]| each(&hash::hash(piece), piece).map(drop);
+    chunker.run(chunking, size, &mut next, &mut each)
 }
 
 impl SourceMover for LocalSource {
