@@ -47,7 +47,10 @@ impl World {
             return;
         };
         let points: BTreeSet<SnapshotId> = body.points().map(|p| p.info.id.clone()).collect();
-        self.actors[actor].pass.stores.entry(path.to_owned()).or_insert(points);
+        let now_ms = self.now_ms();
+        let pass = &mut self.actors[actor].pass;
+        pass.stores.entry(path.to_owned()).or_insert(points);
+        pass.looked_ms.insert(path.to_owned(), now_ms);
     }
 
     /// An actor looked at a thing.

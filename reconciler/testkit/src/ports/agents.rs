@@ -468,10 +468,16 @@ fn end(
 ) -> Result<(), PortError> {
     let at = place(agent);
     let now_ms = world.now_ms();
+    let by_hand = world.actors[actor].by_hand;
     let thing = reach(world, agent)?;
     let stage = settle(thing, token, now_ms);
     match (stage, commit) {
-        (OnTarget::Nothing, _) => return Ok(()),
+        (OnTarget::Nothing, _) => {
+            // Ended before, which could not be noted then: whoever does it again says so.
+            let empty = thing.live.as_ref().is_some_and(|live| live.rows.is_empty());
+            thing.empty_by_word |= !commit && by_hand && empty;
+            return Ok(());
+        }
         (OnTarget::Beside, true) => {
             return Err(PortError::terminal("NotSwapped", "it was never put in place"));
         }
@@ -482,7 +488,6 @@ fn end(
         (OnTarget::Swapped, _) => {}
     }
     world.on_end(actor, &at, token, commit);
-    let by_hand = world.actors[actor].by_hand;
     let Some(thing) = world.things.get_mut(&at) else { return Err(out_of_reach(&at)) };
     let ended = thing.recoveries.remove(token);
     if let (false, Some(recovery)) = (commit, ended) {

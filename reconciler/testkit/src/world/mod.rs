@@ -36,6 +36,8 @@ pub struct PassFacts {
     pub commit: Option<usize>,
     /// Points of each place when it was first looked at; missing: it could not be.
     pub stores: BTreeMap<String, BTreeSet<SnapshotId>>,
+    /// When each repository was looked at last.
+    pub looked_ms: BTreeMap<String, i64>,
     /// What was in each place when it was looked at first and last.
     pub probed: BTreeMap<String, (Seen, Seen)>,
     /// Steps that succeeded.
