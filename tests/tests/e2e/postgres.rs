@@ -91,6 +91,30 @@ fn a_database_comes_back_with_what_a_dump_leaves_out() {
 }
 
 #[test]
+fn a_database_comes_back_with_its_own_locale_provider() {
+    let server = Cluster::start();
+    let world = world(&server);
+    let provider = "SELECT d ->> 'datlocprovider', coalesce(d ->> 'daticulocale', d ->> 'datlocale') \
+                    FROM pg_database, LATERAL to_jsonb(pg_database) AS d WHERE datname = 'shop'";
+    // Encoding and the names of the C library's locales are the server's.
+    server.query("postgres", "DROP DATABASE shop");
+    let made = "CREATE DATABASE shop TEMPLATE template0 LOCALE_PROVIDER icu \
+                ICU_LOCALE 'en-u-kn-true'";
+    server.query("postgres", made);
+    server
+        .query("shop", "CREATE TABLE sold (what text); INSERT INTO sold VALUES ('a 10'), ('a 9')");
+    let before = server.query("postgres", provider);
+    assert!(before.starts_with("i|en"), "{before}");
+    world.run(&["apply"]).ends(0);
+    server.query("postgres", "DROP DATABASE shop");
+    world.run(&["apply"]).ends(0);
+    assert_eq!(server.query("postgres", provider), before);
+    let sorted = "SELECT string_agg(what, ', ' ORDER BY what) FROM sold";
+    assert_eq!(server.query("shop", sorted), "a 9, a 10");
+    world.judge();
+}
+
+#[test]
 fn a_server_that_is_down_is_unknown_and_never_lost() {
     let mut server = Cluster::start();
     let world = world(&server);
