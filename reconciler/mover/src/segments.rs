@@ -87,8 +87,8 @@ impl<F: AsFd + Sync> Segments<'_, F> {
         self.size.div_ceil(self.segment_bytes() as u64)
     }
 
-    /// Calls `each` with the hash and bytes of each piece, in order; it returns whether the piece is
-    /// wanted. Others help only where little is: otherwise they are at work with what is new.
+    /// Calls `each` with the hash and bytes of each piece, in order; it returns whether the piece
+    /// is wanted. Others help only where little is: otherwise they are at work with what is new.
     /// Returns the bytes that were handed on: fewer than the size where the file is shorter
     /// meanwhile.
     pub fn run(&self, helpers: usize, each: &mut Each<'_>) -> Result<u64, CutError> {

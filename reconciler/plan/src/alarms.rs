@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use model::digest::Digest;
 use model::id::Address;
-use model::observed::{Ancestry, RepositoryObservation};
+use model::observed::{Ancestry, Observation, RepositoryObservation};
 use model::plan::{Action, Class, Condition, Step, Wait};
 use model::receipt::ControlBody;
 
@@ -201,7 +201,7 @@ fn mass_loss(view: &View<'_>, conditions: &Conditions) -> Vec<Alarm> {
     let gone: BTreeSet<&Address> = conditions
         .unwell()
         .iter()
-        .filter(|(_, c)| matches!(c, Condition::Lost { .. } | Condition::Unreachable { .. }))
+        .filter(|(address, condition)| is_gone(view, address, condition))
         .map(|(address, _)| address)
         .collect();
     // The fleet is counted only when there is something to compare with it.
@@ -221,6 +221,18 @@ fn mass_loss(view: &View<'_>, conditions: &Conditions) -> Vec<Alarm> {
         desired.resources.keys().filter(|a| !covered.contains(a)).collect();
     found.extend(mass_loss_in(&rest, MASS_LOSS_PERCENT, &gone));
     found
+}
+
+/// Whether nothing of a resource is in sight, also where a recovery of it waits for its end.
+fn is_gone(view: &View<'_>, address: &Address, condition: &Condition) -> bool {
+    match condition {
+        Condition::Lost { .. } | Condition::Unreachable { .. } => true,
+        Condition::AwaitingCommit { .. } => {
+            let seen = view.observed.resources.get(address);
+            !matches!(seen, Some(Observation::Known { .. }))
+        }
+        _ => false,
+    }
 }
 
 fn mass_loss_in(

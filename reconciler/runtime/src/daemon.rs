@@ -205,21 +205,23 @@ fn log_plan(pass: &Pass) {
     }
 }
 
+/// Waits for the interval, or until somebody wakes it. A clock that is put forward, or a machine
+/// that slept, ends it early; one that is put back does not make it longer.
 async fn rest(
     world: &World,
     interval: Duration,
     woken_before: BTreeMap<String, Vec<u8>>,
     cancel: &Cancel,
 ) {
-    let end = jiff::SignedDuration::try_from(interval)
-        .ok()
-        .and_then(|d| world.clock.now().checked_add(d).ok())
-        .unwrap_or(Timestamp::MAX);
-    while !cancel.is_cancelled() && world.clock.now() < end {
+    let mut rested = Duration::ZERO;
+    while !cancel.is_cancelled() && rested < interval {
         if wake_mark(world).await != woken_before {
             return;
         }
-        world.clock.sleep(WAKE_POLL.min(interval)).await;
+        let (nap, before) = (WAKE_POLL.min(interval), world.clock.now());
+        world.clock.sleep(nap).await;
+        let passed = Duration::try_from(world.clock.now().duration_since(before));
+        rested = rested.saturating_add(passed.unwrap_or_default().max(nap));
     }
 }
 

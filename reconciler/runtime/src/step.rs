@@ -87,13 +87,12 @@ impl Success {
     }
 }
 
-/// First wait after a failure, in seconds; doubled with each further one.
-const BACKOFF_FIRST_S: u64 = 30;
-/// Longest wait after a failure, in seconds: an hourly backup is then missed once at the most.
-const BACKOFF_MAX_S: u64 = 3600;
-/// Longest wait in seconds before a point is read again that was found damaged: that costs as much
-/// as the point is large, and nothing that is stored mends itself.
-const BACKOFF_DAMAGED_MAX_S: u64 = 24 * 3600;
+/// First and longest wait after a failure, in seconds; doubled with each further one. An hourly
+/// backup is missed once at the most.
+const BACKOFF_S: (u64, u64) = (30, 3600);
+/// The same before a point is read again that was found damaged: that costs as much as the point is
+/// large, and nothing that is stored mends itself.
+const BACKOFF_DAMAGED_S: (u64, u64) = (3600, 24 * 3600);
 /// Why a proof fails of a point that is damaged where it is stored.
 const SNAPSHOT_DAMAGED: &str = "SnapshotDamaged";
 
@@ -156,11 +155,11 @@ async fn settle(context: &StepContext, step: &Step, outcome: Outcome) -> Outcome
     let change = match &outcome {
         Outcome::Failed { class, reason, error, .. } if class != "cancelled" => {
             let before = context.observed.memory.backoff.get(key).map_or(0, |b| b.failures);
-            let longest = match reason.as_str() {
-                SNAPSHOT_DAMAGED => BACKOFF_DAMAGED_MAX_S,
-                _ => BACKOFF_MAX_S,
+            let (first, longest) = match reason.as_str() {
+                SNAPSHOT_DAMAGED => BACKOFF_DAMAGED_S,
+                _ => BACKOFF_S,
             };
-            let wait = BACKOFF_FIRST_S.saturating_mul(1 << before.min(20)).min(longest);
+            let wait = first.saturating_mul(1 << before.min(20)).min(longest);
             // Half of the wait is spread by the step's name, so that failures of one cause do not
             // all come back in one instant; no randomness, so that a run can be repeated.
             let spread = u64::from(key.bytes().fold(7u8, |a, b| a.wrapping_mul(31) ^ b));

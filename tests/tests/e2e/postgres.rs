@@ -94,7 +94,8 @@ fn a_database_comes_back_with_what_a_dump_leaves_out() {
 fn a_database_comes_back_with_its_own_locale_provider() {
     let server = Cluster::start();
     let world = world(&server);
-    let provider = "SELECT d ->> 'datlocprovider', coalesce(d ->> 'daticulocale', d ->> 'datlocale') \
+    let provider = "SELECT d ->> 'datlocprovider', \
+                           coalesce(d ->> 'daticulocale', d ->> 'datlocale') \
                     FROM pg_database, LATERAL to_jsonb(pg_database) AS d WHERE datname = 'shop'";
     // Encoding and the names of the C library's locales are the server's.
     server.query("postgres", "DROP DATABASE shop");

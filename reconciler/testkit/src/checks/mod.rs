@@ -28,6 +28,9 @@ const TOLERANCE_MS: i64 = 10 * 60_000;
 
 /// Passes of one daemon in an hour, at the most: some rows of six, as persons and slots wake it.
 const PASSES_AN_HOUR_MAX: usize = 60;
+/// How long a daemon rests at the most: the longest interval of a scenario, and an hour in which
+/// the looks at its memory may be slow.
+const REST_MAX_MS: i64 = 150 * 60_000;
 
 impl World {
     /// What the commit asks for that an actor works for.
@@ -185,6 +188,17 @@ impl World {
         passes.push(now_ms);
         if passes.len() > PASSES_AN_HOUR_MAX {
             self.broke("P10", format!("{PASSES_AN_HOUR_MAX} passes in an hour and more"));
+        }
+    }
+
+    /// A daemon rests, and looks whether somebody wakes it: its last pass is not long ago, whatever
+    /// its clock did since.
+    pub(crate) fn rests(&mut self, actor: usize) {
+        let last_ms = self.actors[actor].passes_ms.last().copied();
+        let rested_ms = last_ms.map_or(0, |at| self.now_ms() - at);
+        if rested_ms > REST_MAX_MS {
+            let detail = format!("no pass for {} minutes", rested_ms / 60_000);
+            self.broke("convergence", detail);
         }
     }
 

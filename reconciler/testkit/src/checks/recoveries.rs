@@ -36,13 +36,14 @@ impl World {
         })
     }
 
-    /// Whether a token is noted as served beside the data.
-    pub(crate) fn is_noted(&self, wanted: &str) -> bool {
+    /// Whether a token is noted as served beside the data, before an instant.
+    pub(crate) fn is_noted(&self, wanted: &str, before_ms: i64) -> bool {
         let bodies = self.stores.values().filter_map(|store| store.body.as_ref());
         bodies.flat_map(|body| body.snaps.values()).any(|snap| {
             snap.control.as_ref().is_some_and(|control| {
-                matches!(&control.body, ControlBody::RecoveryServed { token, .. }
-                    if token == wanted)
+                control.at.as_millisecond() < before_ms
+                    && matches!(&control.body, ControlBody::RecoveryServed { token, .. }
+                        if token == wanted)
             })
         })
     }
@@ -90,7 +91,7 @@ impl World {
             self.broke("P7", format!("{token} goes over {other}, which is not ended"));
         }
         // A repository may be taken away between the note and the swap.
-        if !self.actors[actor].pass.noted.contains(token) && !self.is_noted(token) {
+        if !self.actors[actor].pass.noted.contains(token) && !self.is_noted(token, i64::MAX) {
             self.broke("P7", format!("token {token} is served before that is noted"));
         }
         self.restored_is_whole(&restoring, place, token);

@@ -106,11 +106,17 @@ impl World {
         let points = self.stores.values().filter_map(|store| store.body.as_ref());
         let receipts = points
             .flat_map(|body| body.points())
-            .filter(|point| but != Some(&point.info.id) && point.made_ms > thing.measured_since_ms)
-            .filter_map(|point| point.info.receipt.as_ref())
-            .filter(|of| of.complete && documents::place(of.address.resource.as_str()) == place)
-            .filter(|of| of.taken_at.as_millisecond() <= clock_ms + TOLERANCE_MS);
-        let Some(newest) = receipts.max_by_key(|receipt| receipt.taken_at) else { return false };
+            .filter(|point| but != Some(&point.info.id))
+            .filter_map(|point| Some((point.info.receipt.as_ref()?, point.made_ms)))
+            .filter(|(of, _)| documents::place(of.address.resource.as_str()) == place)
+            .filter(|(of, _)| of.complete)
+            .filter(|(of, _)| of.taken_at.as_millisecond() <= clock_ms + TOLERANCE_MS);
+        let newest = receipts.max_by_key(|(receipt, _)| receipt.taken_at);
+        // One of before it was last found to be right says nothing.
+        let Some((newest, made_ms)) = newest else { return false };
+        if made_ms <= thing.measured_since_ms {
+            return false;
+        }
         let was = &newest.marker;
         let is_behind = |name: &str| was.counters.get(name).is_some_and(|at| live.position < *at);
         match thing.kind {

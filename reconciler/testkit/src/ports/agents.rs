@@ -433,14 +433,14 @@ fn swap(
         }
         Some(Stage::Beside) => {}
     }
-    world.on_swap(actor, &at, token);
-    let clock_ms = world.clock_ms(actor);
-    let Some(thing) = world.things.get_mut(&at) else { return Err(out_of_reach(&at)) };
     let beside = thing.recoveries.get(token).and_then(|r| r.beside.clone()).unwrap_or_default();
-    let old = thing.live.clone();
     let restored = thing.revived(&beside).ok_or_else(|| {
         PortError::terminal("RestoredUnusable", "what lies beside cannot be opened")
     })?;
+    world.on_swap(actor, &at, token);
+    let clock_ms = world.clock_ms(actor);
+    let Some(thing) = world.things.get_mut(&at) else { return Err(out_of_reach(&at)) };
+    let old = thing.live.clone();
     let half = thing.in_place && old.is_some() && matches!(fault, Some(Fault::KilledAfter(_)));
     if let Some(recovery) = thing.recoveries.get_mut(token) {
         recovery.old.clone_from(&old);

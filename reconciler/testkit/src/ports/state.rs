@@ -84,8 +84,11 @@ impl State for SimulatedState {
         &'a self,
         kind: &'a str,
     ) -> Boxed<'a, Result<BTreeMap<String, Vec<u8>>, PortError>> {
-        let state = self.state();
+        let (state, actor) = (self.state(), self.0.actor);
         let act = move |world: &mut World, _| {
+            if kind == runtime::memory::kind::WAKE {
+                world.rests(actor);
+            }
             Ok(world.states[state].records.get(kind).cloned().unwrap_or_default())
         };
         Box::pin(self.0.call(Op::StateList, kind, None, act))

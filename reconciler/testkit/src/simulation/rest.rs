@@ -9,6 +9,7 @@ use model::few::Proofs;
 use model::id::{Address, StepId};
 use model::journal::Outcome;
 use model::observed::{RecoveryPhase, RecoveryRecord};
+use model::plan::Condition;
 use model::receipt::{ControlBody, Receipt};
 use runtime::execute::Summary;
 use runtime::memory::{kind, meta};
@@ -26,8 +27,9 @@ use crate::world::stores::Snap;
 use crate::world::things::{Stage, Thing};
 
 /// Passes within which the world comes to rest. Restores, their proofs, the backups after them,
-/// expiry and what a person is asked in between take about ten.
-const PASSES_MAX: usize = 24;
+/// expiry and what a person is asked in between take about ten; points that are damaged are read
+/// again one after the other; and a commit by time may lie ahead by as much as a clock jumped.
+const PASSES_MAX: usize = 48;
 /// Between two of these passes: longer than any backoff.
 const BETWEEN_MS: i64 = 65 * 60_000;
 /// Longer than a pass takes that has nothing to do.
@@ -36,6 +38,8 @@ const A_PASS_MS: i64 = 2 * 60_000;
 const DEED_MS: i64 = 96 * 3_600_000;
 /// The newest of each kind may be older.
 const DEED_KINDS: usize = 3;
+/// How far clocks may differ.
+const AHEAD_MS: i64 = 10 * 60_000;
 /// Records that a memory of such a world holds at the most (P10).
 const RECORDS_MAX: usize = 600;
 
@@ -114,8 +118,10 @@ impl Director {
 
     /// A rollback that was done on its target and could not be noted is tried again for as long as
     /// the policy asks for it. Where a person takes that back, the same person ends what was begun.
+    /// A memory that went back takes for open what was ended since; where what was put in place is
+    /// gone, only a person can say so.
     async fn finish_rollbacks(&mut self, begun: bool) {
-        if !begun {
+        if !begun && !self.shared.lock().states[0].ever_doubted {
             return;
         }
         for at in 0..self.scenario.documents.resources.len() {
@@ -134,7 +140,7 @@ impl Director {
                     })
             };
             if begun {
-                self.end_by_hand(at, false).await;
+                self.end_by_hand(at, !begun).await;
             }
         }
     }
@@ -217,7 +223,7 @@ impl Director {
     fn nothing_is_left(&self, pass: &Pass) {
         let mut world = self.shared.lock();
         for resource in &self.scenario.documents.resources {
-            world.thing_is_safe(&self.scenario.documents, &resource.name);
+            world.thing_is_safe(&self.scenario.documents, &resource.name, pass);
         }
         let state = &world.states[0];
         let kinds: BTreeMap<_, _> = state.records.iter().map(|(k, of)| (k, of.len())).collect();
@@ -281,6 +287,16 @@ fn ends_by_time(pass: &Pass) -> Option<i64> {
         .min()
 }
 
+/// Whether a plan says that something is not what it was, though no point tells: the point may be
+/// gone, and the record of how it was found last is there.
+fn is_held_as_another(pass: &Pass, name: &str) -> bool {
+    let conditions = pass.plan.report.conditions.unwell();
+    conditions.iter().any(|(address, condition)| {
+        address.resource.as_str() == name
+            && matches!(condition, Condition::Replaced { .. } | Condition::RolledBack { .. })
+    })
+}
+
 impl World {
     /// Whether the newest point of something in a repository is a partial one.
     fn ends_partial(&self) -> bool {
@@ -307,7 +323,7 @@ impl World {
 
     /// What is there and well has a whole point in each repository; what is gone and was to be
     /// restored is back, if a whole point of it exists.
-    fn thing_is_safe(&mut self, documents: &documents::Documents, name: &str) {
+    fn thing_is_safe(&mut self, documents: &documents::Documents, name: &str, pass: &Pass) {
         let Some(thing) = self.things.get(&documents::place(name)).cloned() else { return };
         // A half that something whole took the place of since is only left over.
         let mut half = thing.recoveries.iter().filter(|(_, of)| of.stage == Stage::Half);
@@ -322,7 +338,8 @@ impl World {
         // What is empty and cannot be used is damaged.
         let damaged = thing.live.as_ref().is_some_and(|live| live.damaged);
         let unwell = if damaged { "damaged" } else { "lost" };
-        let went_back = self.shows_going_back(&documents::place(name), self.now_ms(), None);
+        let went_back = self.shows_going_back(&documents::place(name), self.now_ms(), None)
+            || (is_held_as_another(pass, name) && thing.disturbed_ms > thing.measured_since_ms);
         let of = |snap: &Snap| {
             snap.info.address.as_ref().is_some_and(|a| a.resource.as_str() == name)
                 && snap.info.receipt.as_ref().is_some_and(|r| r.complete && r.files > 0)
@@ -335,7 +352,14 @@ impl World {
                     let Some(body) = &store.body else { continue };
                     // What rots is seen when it is read or written again, not before.
                     let unseen_ms = i64::try_from(documents.every_h + 1).unwrap_or(1) * 3_600_000;
-                    if store.rotted_ms.is_some_and(|at| self.now_ms() - at < unseen_ms) {
+                    // What a clock stamped ahead serves its slot when that comes.
+                    let ahead = body.points().filter(|snap| of(snap)).filter_map(|snap| {
+                        let at_ms = snap.info.receipt.as_ref()?.taken_at.as_millisecond();
+                        (at_ms > snap.made_ms + AHEAD_MS).then_some(at_ms)
+                    });
+                    let ahead_ms = ahead.max().unwrap_or(0);
+                    let is_unseen = |at: i64| self.now_ms() - at.max(ahead_ms) < unseen_ms;
+                    if store.rotted_ms.is_some_and(is_unseen) {
                         continue;
                     }
                     let whole = body.points().filter(|snap| of(snap)).any(|snap| {
@@ -439,16 +463,18 @@ impl World {
         })
     }
 
-    /// Whether a recovery of a thing was rolled back, and all that was noted of it beside the data
-    /// went back with its repository: what is there now looks like before, and its token is served.
+    /// Whether a recovery of a thing was rolled back, and what was noted of it beside the data went
+    /// back with its repository, or lies ahead by a clock that was wrong: what is there now looks
+    /// like before, and its token is served.
     fn rolled_back_unseen(&self, name: &str) -> bool {
+        let now_ms = self.now_ms();
         let records = self.states[0].records.get(kind::RECOVERY);
         let records = records.into_iter().flat_map(|records| records.values());
         let mut records = records.filter_map(runtime::memory::decode::<RecoveryRecord>);
         records.any(|record| {
             record.phase == RecoveryPhase::RolledBack
                 && record.address.resource.as_str() == name
-                && !self.is_noted(&record.token)
+                && !self.is_noted(&record.token, now_ms + AHEAD_MS)
         })
     }
 

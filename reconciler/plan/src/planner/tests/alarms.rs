@@ -143,6 +143,11 @@ fn much_of_the_fleet_gone_at_once_means_that_we_are_blind() {
     };
     assert_eq!(small(3).steps(), held("mass-loss", true), "3 of 5");
     assert_eq!(small(2).steps(), CALM, "two may fail by chance");
+    // A recovery that waits for its end does not hide that nothing is there.
+    let awaiting =
+        |world: World| world.record("x/c", "t", "a1", RecoveryPhase::AwaitingCommit, None).steps();
+    assert_eq!(awaiting(small(2).absent("x/c")), held("mass-loss", true));
+    assert_eq!(awaiting(small(2)), CALM);
     let accepted = fleet(4);
     let plan = accepted.plan();
     let model::plan::Wait::Alarm { accept, .. } = plan.report.alarms[0].clone() else { panic!() };
