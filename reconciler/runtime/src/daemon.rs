@@ -215,10 +215,10 @@ async fn rest(
 ) {
     let mut rested = Duration::ZERO;
     while !cancel.is_cancelled() && rested < interval {
+        let (nap, before) = (WAKE_POLL.min(interval), world.clock.now());
         if wake_mark(world).await != woken_before {
             return;
         }
-        let (nap, before) = (WAKE_POLL.min(interval), world.clock.now());
         world.clock.sleep(nap).await;
         let passed = Duration::try_from(world.clock.now().duration_since(before));
         rested = rested.saturating_add(passed.unwrap_or_default().max(nap));
